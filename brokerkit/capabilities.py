@@ -298,12 +298,13 @@ def _flatten(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
         elif is_dataclass(inner):
             yield from _flatten(f"{name}.", inner)
         else:
-            yield name, _text(inner)
+            yield name, _NONE.get(name, "no bound") if inner is None else _text(inner)
+
+
+_NONE = {"redelivery.lease_end": "not by this", "redelivery.kill": "not by this", "fanout.vanish": "never"}
 
 
 def _text(value: object) -> str:
-    if value is None:
-        return "no bound"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):

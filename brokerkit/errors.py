@@ -12,7 +12,8 @@
     │   ├── PluginBroken          the plugin is installed but cannot be imported
     │   └── Unsupported           this engine does not have that power
     ├── TransportError            the server said so, or went away
-    │   ├── ConnectionLost        retryable
+    │   ├── ConnectionLost        retryable: it broke, so what was under way has an unknown outcome
+    │   │   └── NotConnected      retryable: it could not be made, so nothing was sent
     │   ├── Throttled             retryable: busy, rate limited, locked
     │   ├── OperationTimeout      retryable: the deadline passed
     │   ├── StorageFull           the server has no room
@@ -45,10 +46,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, Self
+
+from brokerkit._secrets import cleanse
+from brokerkit._text import message_of, nearest, shorten
 
 __all__ = [
     "AccessDenied",
@@ -73,6 +76,7 @@ __all__ = [
     "LeaseLost",
     "MalformedResult",
     "MessageTooLarge",
+    "NotConnected",
     "OperationTimeout",
     "OutcomeUnknown",
     "PluginBroken",
@@ -148,9 +152,13 @@ class TransportError(BrokerkitError):
 
 
 class ConnectionLost(TransportError):
-    """The connection cannot be made or broke."""
+    """The connection broke. What was under way may or may not have happened."""
 
     retryable = True
+
+
+class NotConnected(ConnectionLost):
+    """The connection could not be made: nothing was sent."""
 
 
 class Throttled(TransportError):
@@ -180,12 +188,12 @@ class AccessDenied(TransportError):
 class QueueNotFound(TransportError):
     """A queue does not exist: never declared, deleted, or expired because nobody consumed it."""
 
-    def __init__(self, *names: str) -> None:
-        super().__init__(*names)
-        self.names = names
+    def __init__(self, name: str, *others: str) -> None:
+        super().__init__(name, *others)
+        self.names = (name, *others)
 
     def __str__(self) -> str:
-        listed = ", ".join(repr(name) for name in self.names)
+        listed = ", ".join(map(repr, self.names))
         return f"queue {listed} does not exist; declare it first: broker.declare({self.names[0]!r})"
 
 
@@ -210,23 +218,29 @@ class OutcomeUnknown(TransportError):
 
 
 class SendFailed(TransportError, ExceptionGroup[Exception]):
-    """Some messages of a batch were not stored: an exception group with one error for each of them.
+    """Some messages of a batch were not stored, or may not have been: an exception group with an error for each.
 
     Attributes:
         outcomes: for each message of the batch, in order, its id and None (stored) or the error.
     """
 
-    outcomes: Sequence[tuple[str, Exception | None]]
+    outcomes: tuple[tuple[str, Exception | None], ...]
 
-    def __new__(cls, outcomes: Sequence[tuple[str, Exception | None]]) -> SendFailed:
-        """Build the group from the failed ones among `outcomes`."""
+    def __new__(cls, outcomes: Sequence[tuple[str, Exception | None]]) -> Self:
+        """Build the group from the failed ones among `outcomes`, of which there must be one."""
         errors = [error for _, error in outcomes if error is not None]
-        group = super().__new__(cls, f"{len(errors)} of {len(outcomes)} messages were not stored", errors)
-        group.outcomes = outcomes
+        unknown = sum(isinstance(error, OutcomeUnknown) for error in errors)
+        doubt = f", {unknown} may or may not have been" if unknown else ""
+        text = f"{len(errors) - unknown} of {len(outcomes)} messages were not stored{doubt}"
+        group = super().__new__(cls, text, errors)
+        group.outcomes = tuple(outcomes)
         return group
 
     def __init__(self, outcomes: Sequence[tuple[str, Exception | None]]) -> None:
-        self.outcomes = outcomes
+        """`__new__` has done it; this keeps the group's own `args`."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.outcomes,), self.__dict__
 
     def derive(self, excs: Sequence[Exception], /) -> ExceptionGroup[Exception]:  # type: ignore[override]
         """Let `except*` split the group into plain exception groups."""
@@ -298,12 +312,7 @@ class MalformedResult(ResultError):
 
 
 class RemoteFailure(ResultError):
-    """The remote handler failed.
-
-    Attributes:
-        type: the qualified name of the remote exception's class.
-        remote_traceback: its traceback as text, or None.
-    """
+    """The remote handler failed: `type`, the qualified name of its exception; `remote_traceback`, a text or None."""
 
     def __init__(self, type: str, message: str, remote_traceback: str | None = None) -> None:  # noqa: A002 - a field's name
         super().__init__(type, message, remote_traceback)
@@ -335,19 +344,13 @@ class EvictionRisk(UserWarning):
     """The server's configuration allows it to drop what we store."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the sentence part `; did you mean 'x'?`, or an empty text where nothing is near."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {found[0]!r}?" if found else ""
-
-
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One row of an `ErrorTable`: a client error, and which of ours it is.
 
     Attributes:
         catches: the client's exception class.
-        raises: our class; its constructor takes one text.
+        raises: our class; its constructor takes one text, so it is none that names a queue, a result or a batch.
         when: a finer test on the client's error, such as on its code; None catches all of the class.
         hint: what the reader can do about it.
     """
@@ -357,15 +360,16 @@ class Rule:
     when: Callable[[Any], bool] | None = None
     hint: str = ""
 
+    def __post_init__(self) -> None:
+        if self.raises in (QueueNotFound, SendFailed, FanoutGap, ResultLost, RemoteFailure):
+            raise TypeError(f"{self.raises.__name__} takes more than a text; raise it in the plugin instead of a rule")
+
 
 class ErrorTable:
-    """A plugin's table: client error → ours. The first rule that fits wins, so the finer ones stand first.
+    """A plugin's table: client error → ours. The first rule that fits wins, so the finer ones stand first. Thread-safe.
 
-    Immutable, hence thread-safe. An error that is one of ours passes through. One that no rule
-    knows becomes a `TransportError`, which is not retried: better a loud stop than a blind repeat.
+    One of ours passes through. One that no rule knows becomes a `TransportError`: better a loud stop than a blind repeat.
     """
-
-    fallback: ClassVar[type[BrokerkitError]] = TransportError
 
     def __init__(self, *rules: Rule) -> None:
         self._rules = rules
@@ -374,20 +378,22 @@ class ErrorTable:
         return iter(self._rules)
 
     def translate(self, error: Exception, *, doing: str, mask: Callable[[str], str] = str) -> BrokerkitError:
-        """Return our error for a client's `error`, with the client's as its cause.
+        """Return our error for a client's `error`, with the client's, cleansed of secrets, as its cause.
+
+        Raise it outside the `except` block: inside, Python would hang the original on it as the context.
 
         Args:
-            error: what the client raised.
+            error: what the client raised. Its texts are masked in place, and those of its causes and contexts.
             doing: what was being done, for the text: "send to 'mail'".
             mask: takes the secrets out of a text.
         """
-        if isinstance(error, BrokerkitError):
-            return error
-        rule = next(
-            (r for r in self._rules if isinstance(error, r.catches) and (r.when is None or r.when(error))), None
-        )
+        fits = (r for r in self._rules if isinstance(error, r.catches) and (r.when is None or r.when(error)))
+        rule = next(fits, None)
+        cause = cleanse(error, mask)
+        if isinstance(cause, BrokerkitError):
+            return cause
         hint = f" ({rule.hint})" if rule and rule.hint else ""
-        mapped = (rule.raises if rule else self.fallback)(f"{doing}: {mask(str(error)) or type(error).__name__}{hint}")
-        error.args = tuple(mask(arg) if isinstance(arg, str) else arg for arg in error.args)
-        mapped.__cause__ = error
+        text = shorten(mask(message_of(cause)), 1000) or type(error).__name__
+        mapped = (rule.raises if rule else TransportError)(f"{doing}: {text}{hint}")
+        mapped.__cause__ = cause
         return mapped

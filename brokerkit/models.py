@@ -9,7 +9,6 @@ import itertools
 import json
 import os
 import random
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -195,15 +194,16 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def new_id(now: float | None = None) -> str:
+def new_id(now: float) -> str:
     """Return a new message id: a UUIDv7 as 32 hexadecimal digits. Thread-safe, and distinct after a fork.
 
+    Ids of one process are in order, as far as its clock is: one that is set back gives earlier ids.
+
     Args:
-        now: seconds since the epoch; the system's clock by default.
+        now: seconds since the epoch, 0 or more, by the injected clock.
     """
-    ms = int((time.time() if now is None else now) * 1000)
     n = next(_counter)
-    value = (ms << 80) | _VERSION_AND_VARIANT | (((n >> 18) & 0xFFF) << 64) | ((n & 0x3FFFF) << 44) | _process
+    value = (int(now * 1000) << 80) | _VERSION_AND_VARIANT | (((n >> 18) & 0xFFF) << 64) | ((n & 0x3FFFF) << 44) | _process
     return f"{value:032x}"
 
 

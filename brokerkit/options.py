@@ -6,15 +6,16 @@ names and the documentation all come from it.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from brokerkit._secrets import masked, secrets_in
+from brokerkit._text import shorten
 from brokerkit.errors import InvalidOption, nearest
-from brokerkit.url import MASK, URL, is_secret_name
+from brokerkit.url import URL
 
 __all__ = [
     "BrokerOptions",
@@ -58,7 +59,16 @@ def setting(
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Base of all option sets. Fields may be bool, int, float, str, Literal, tuple[str, ...], Mapping, or unions of them."""
+    """Base of all option sets. Fields may be bool, int, float, str, Literal, tuple[str, ...], Mapping, or unions of them.
+
+    Immutable, hence thread-safe. A secret never shows in its text, whether or not a subclass says `repr=False`, and a
+    set that holds one is not pickled.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__repr__" not in vars(cls):
+            cls.__repr__ = Options.__repr__  # type: ignore[method-assign] # else `dataclass` writes one that tells all
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -80,12 +90,27 @@ class Options:
         }
         return cls(**values)
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret text in the values, for masking others' texts."""
+        held = [(f.name, getattr(self, f.name)) for f in fields(self)]
+        nested = (text for _, value in held if isinstance(value, Options) for text in value.secrets)
+        return (*(text for name, value in held for text in secrets_in(name, value)), *nested)
+
     def __repr__(self) -> str:
-        shown = (
-            f"{f.name}={MASK if is_secret_name(f.name) and getattr(self, f.name) is not None else repr(getattr(self, f.name))}"
-            for f in fields(self)
-        )
+        shown = (f"{f.name}={masked(f.name, getattr(self, f.name))!r}" for f in fields(self))
         return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if self.secrets:
+            raise TypeError(f"these {type(self).__name__} hold a secret and are not pickled")
+        return super().__reduce_ex__(protocol)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -166,14 +191,14 @@ def gather(url: URL, keywords: Source, transport_options: Source | None) -> dict
     """Join the three sources of options into one dict.
 
     Raises:
-        InvalidOption: one option is given twice with different values.
+        InvalidOption: one option is given twice, with values that are not the same object to Python's `==`.
     """
     sources = {"the URL": dict(url.query), "a keyword": keywords, "transport_options": transport_options or {}}
     joined: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for source, values in sources.items():
         for name, value in values.items():
-            if name in joined and str(joined[name]).lower() != str(value).lower():
+            if name in joined and joined[name] != value:
                 raise InvalidOption(f"option {name!r} is given twice, by {origin[name]} and by {source}; give it once")
             joined[name] = value
             origin[name] = source
@@ -185,12 +210,16 @@ def resolve(given: Source, *kinds: type[Options], scheme: str) -> tuple[Options,
 
     Raises:
         InvalidOption: a name is unknown (with the nearest known one), or a value is wrong.
+        TypeError: a plugin declares an option of the core's once more; one of the two would be ignored.
     """
+    known = [name for kind in kinds for name in kind.names()]
+    twice = {name for name in known if known.count(name) > 1}
+    if twice:
+        raise TypeError(f"{scheme}:// declares {sorted(twice)}, which the core has already; rename them in the plugin")
     rest = dict(given)
     built = tuple(kind.take(rest) for kind in kinds)
     if rest:
-        name = next(iter(rest))
-        known = [known for kind in kinds for known in kind.names()]
+        name = str(next(iter(rest)))
         raise InvalidOption(
             f"{scheme}:// has no option {name!r}{nearest(name, known)} (known: {', '.join(sorted(known))})"
         )
@@ -207,45 +236,65 @@ def describe(kind: type[Options]) -> Iterable[tuple[str, str, str, str]]:
         yield f.name, _type_text(hints[f.name]), default, f.metadata["doc"]
 
 
-def _converted(name: str, value: Any, hint: Any) -> Any:  # noqa: PLR0911 - one line a kind
+def _converted(name: str, value: Any, hint: Any) -> Any:
     """Turn a text of a URL, or a value of Python, into the option's type."""
-    if get_origin(hint) in (Union, types.UnionType):
-        return _converted_union(name, value, get_args(hint))
-    if isinstance(hint, type) and issubclass(hint, Options):
-        return _converted_options(name, value, hint)
-    if get_origin(hint) is Literal:
-        return _expect(name, value, value in get_args(hint), f"one of {', '.join(map(str, get_args(hint)))}")
-    if get_origin(hint) is tuple:
-        parts = value.split(",") if isinstance(value, str) else value
-        _expect(
-            name, value, isinstance(parts, Iterable) and all(isinstance(p, str) for p in parts), "names apart by ','"
-        )
-        return tuple(p.strip() for p in parts)
-    if hint is bool:
-        return _converted_bool(name, value)
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return _converted_union(name, value, hint)
+    if origin is Literal:
+        return _converted_literal(name, value, get_args(hint))
     if hint in (int, float):
         return _converted_number(name, value, hint)
-    if hint is str:
-        return _expect(name, value, isinstance(value, str), "a text")
-    return _converted_mapping(name, value)
+    if isinstance(hint, type) and issubclass(hint, Options):
+        return _converted_options(name, value, hint)
+    simple: dict[Any, Callable[[str, Any], Any]] = {
+        bool: _converted_bool,
+        str: _converted_text,
+        tuple: _converted_names,
+    }
+    return simple.get(origin or hint, _converted_mapping)(name, value)
 
 
-def _converted_union(name: str, value: Any, hints: tuple[Any, ...]) -> Any:
-    if value is None or (isinstance(value, str) and value.lower() == "none" and types.NoneType in hints):
-        return _expect(name, None, types.NoneType in hints, "a value")
-    *others, last = sorted(
-        (h for h in hints if h is not types.NoneType), key=lambda h: h is str
-    )  # a text fits everything
-    for hint in others:
-        with contextlib.suppress(InvalidOption):
-            return _converted(name, value, hint)
-    return _converted(name, value, last)
+def _converted_union(name: str, value: Any, hint: Any) -> Any:
+    hints = [part for part in get_args(hint) if part is not types.NoneType]
+    if len(hints) < len(get_args(hint)) and (value is None or (isinstance(value, str) and value.lower() == "none")):
+        return None
+    hints.sort(key=lambda part: part is str)  # last, as every text of a URL fits it
+    for part in hints[:-1]:
+        try:
+            return _converted(name, value, part)
+        except InvalidOption:
+            continue
+    if hints[-1] is str:
+        return _expect(name, value, isinstance(value, str), _type_text(hint))
+    return _converted(name, value, hints[-1])
+
+
+def _converted_literal(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
+    found = [choice for choice in choices if type(choice) is type(value) and choice == value]
+    if isinstance(value, str):
+        found += [choice for choice in choices if str(choice).lower() == value.lower()]
+    _expect(name, value, bool(found), f"one of {', '.join(map(str, choices))}")
+    return found[0]
+
+
+def _converted_names(name: str, value: Any) -> tuple[str, ...]:
+    parts: list[Any] | None = None
+    if isinstance(value, str):
+        parts = value.split(",")
+    elif isinstance(value, Iterable) and not isinstance(value, bytes | Mapping):
+        parts = list(value)
+    ok = parts is not None and all(isinstance(part, str) for part in parts)
+    _expect(name, value, ok, "names apart by ','")
+    return tuple(part.strip() for part in parts or () if part.strip())
+
+
+def _converted_text(name: str, value: Any) -> Any:
+    return _expect(name, value, isinstance(value, str), "a text")
 
 
 def _converted_bool(name: str, value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    text = value.lower() if isinstance(value, str) else ""
+    text = str(value).lower() if isinstance(value, str | int) else ""
     _expect(name, value, text in _TRUE | _FALSE, "true or false")
     return text in _TRUE
 
@@ -274,12 +323,14 @@ def _converted_options(name: str, value: Any, kind: type[O]) -> O:
 
 
 def _converted_mapping(name: str, value: Any) -> Mapping[str, Any]:
+    read = value
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            read = json.loads(value)
         except ValueError:
-            value = None
-    return cast("Mapping[str, Any]", _expect(name, value, isinstance(value, Mapping), "a mapping, in a URL as JSON"))
+            read = None
+    _expect(name, value, isinstance(read, Mapping), "a mapping, in a URL as JSON")
+    return dict(read)
 
 
 def _checked(name: str, value: Any, limits: Mapping[str, Any]) -> Any:
@@ -293,7 +344,7 @@ def _checked(name: str, value: Any, limits: Mapping[str, Any]) -> Any:
 
 def _expect(name: str, value: Any, ok: bool, wanted: str) -> Any:  # noqa: FBT001 - the condition is the point
     if not ok:
-        shown = MASK if is_secret_name(name) else repr(value)
+        shown = shorten(repr(masked(name, value)))
         raise InvalidOption(f"option {name!r} is {shown}; it must be {wanted}")
     return value
 

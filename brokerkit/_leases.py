@@ -1,0 +1,194 @@
+"""What a consumer holds: leases kept alive, acks gathered into batches, and the thread that tends both."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, final
+
+from brokerkit.abc import Clock, Receiver
+from brokerkit.delivery import Delivery
+from brokerkit.models import Received
+
+__all__ = ["Leases"]
+
+LINGER: Final = 0.02
+"""Seconds that an ack may wait for company. Longer lets a crash repeat more finished work; shorter costs round trips."""
+
+Lost = Callable[[Received, Delivery | None, str], None]
+
+
+@final
+class Leases:
+    """The unsettled deliveries of one consumer, and the acks not yet at the server.
+
+    Each lease is prolonged when a third of it has passed, from the claim until it is settled, also while the message
+    waits in the prefetch buffer. One thread tends them; it sleeps while nothing is held. Thread-safe: the hot path relies on
+    single operations of dict and deque being atomic, and on `removed = held.pop(x, missing)` having one winner.
+    """
+
+    def __init__(
+        self,
+        receiver: Receiver,
+        clock: Clock,
+        visibility_timeout: float,
+        *,
+        lost: Lost,
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self.receiver = receiver
+        self.held: dict[Received, Delivery | None] = {}
+        self.finished: deque[Received] = deque()
+        self._finished_by: dict[Received, Delivery] = {}
+        self._clock = clock
+        self._visibility_timeout = visibility_timeout
+        self._lost = lost
+        self._failed = failed
+        self._condition = threading.Condition()
+        self._napping = True
+        self._idle = True
+        self._closed = False
+        self._next_extension = float("inf")
+        self._thread: threading.Thread | None = None
+
+    def hold(self, claimed: Iterable[Received]) -> None:
+        """Keep new claims alive."""
+        self.held.update(dict.fromkeys(claimed))
+        self._next_extension = min(self._next_extension, self._clock.monotonic() + self._visibility_timeout / 3)
+        if self._idle:
+            self.wake()
+
+    def finish(self, delivery: Delivery) -> bool:
+        """Stop keeping a delivery, and ack it with the next batch; False if it is no longer held."""
+        if self.held.pop(delivery.received, _MISSING) is _MISSING:
+            return False
+        self._finished_by[delivery.received] = delivery
+        self.finished.append(delivery.received)
+        if self._napping:
+            self.wake()
+        return True
+
+    def drop(self, received: Received) -> bool:
+        """Stop keeping a claim; False if it is no longer held."""
+        return self.held.pop(received, _MISSING) is not _MISSING
+
+    def take_finished(self) -> list[Received]:
+        """Take the acks that wait, to ride along with a receive."""
+        taken = []
+        try:
+            while True:
+                taken.append(self.finished.popleft())
+        except IndexError:
+            return taken
+
+    def put_back(self, acks: Sequence[Received]) -> None:
+        """Keep acks for another try, as long as their leases last."""
+        now = self._clock.monotonic()
+        self.finished.extendleft(ack for ack in reversed(acks) if ack.deadline > now)
+        self.acked(acks, [ack for ack in acks if ack.deadline <= now], keep=True)
+
+    def acked(self, acks: Sequence[Received], lost: Sequence[Received], *, keep: bool = False) -> None:
+        """Note what became of acks that were sent."""
+        for received in lost:
+            delivery = self._finished_by.pop(received, None)
+            if delivery is not None:
+                delivery.lease_lost = True
+            self._lost(received, delivery, "the ack came too late")
+        if not keep:
+            for received in acks:
+                self._finished_by.pop(received, None)
+
+    def flush(self) -> None:
+        """Send the acks that wait."""
+        acks = self.take_finished()
+        if acks:
+            try:
+                lost = self.receiver.ack(acks)
+            except Exception as error:  # noqa: BLE001 - told, and tried again while the leases last
+                self.put_back(acks)
+                self._failed(error)
+            else:
+                self.acked(acks, lost)
+
+    def wake(self) -> None:
+        """Let the tending thread look again, and start it if there is none."""
+        with self._condition:
+            self._condition.notify_all()
+            if self._thread is None and not self._closed:
+                self._thread = threading.Thread(target=self._tend, name="brokerkit-leases", daemon=True)
+                self._thread.start()
+
+    def close(self) -> None:
+        """Stop tending and wait for the thread."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def abandon(self) -> None:
+        """Forget all: in a forked child nothing of this is ours."""
+        self._condition = threading.Condition()
+        self._closed = True
+        self._thread = None
+        self.held.clear()
+        self.finished.clear()
+        self._finished_by.clear()
+
+    def _tend(self) -> None:
+        while self._rest():
+            self.flush()
+            self._extend()
+
+    def _rest(self) -> bool:
+        """Sleep until there is something to do; False when closed."""
+        with self._condition:
+            # the flags go up before the look: who adds work after the look sees them, and wakes us
+            self._napping = self._idle = True
+            pause = self._pause()
+            self._idle = pause is None
+            self._napping = pause is None or pause > LINGER
+            if not self._closed and (pause is None or pause > 0):
+                self._clock.wait(self._condition, pause)
+            self._napping = self._idle = False
+            return not self._closed
+
+    def _pause(self) -> float | None:
+        """Seconds until there is something to do; None for nothing in sight."""
+        if self.finished:
+            return LINGER
+        if not self.held:
+            self._next_extension = float("inf")
+            return None
+        return max(self._next_extension - self._clock.monotonic(), 0.0)
+
+    def _extend(self) -> None:
+        now = self._clock.monotonic()
+        if now < self._next_extension:
+            return
+        soon = now + self._visibility_timeout * 2 / 3
+        due = [received for received in list(self.held) if received.deadline <= soon]
+        if due:
+            try:
+                self._forget(
+                    self.receiver.extend(due, visibility_timeout=self._visibility_timeout), "extending it failed"
+                )
+            except Exception as error:  # noqa: BLE001 - told, and tried again while the leases last
+                self._failed(error)
+        now = self._clock.monotonic()
+        self._forget([received for received in list(self.held) if received.deadline <= now], "its time passed")
+        ends = min((received.deadline for received in list(self.held)), default=float("inf"))
+        # after a failed try the earliest end may be close: look again soon, but do not spin
+        self._next_extension = max(ends - self._visibility_timeout * 2 / 3, now + self._visibility_timeout / 12)
+
+    def _forget(self, lost: Iterable[Received], why: str) -> None:
+        for received in lost:
+            delivery = self.held.pop(received, _MISSING)
+            if delivery is not _MISSING:
+                if isinstance(delivery, Delivery):
+                    delivery.lease_lost = True
+                self._lost(received, delivery if isinstance(delivery, Delivery) else None, why)
+
+
+_MISSING: Final = object()
