@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from brokerkit.abc import Receiver
-from brokerkit.errors import BrokerkitError, QueueNotFound
+from brokerkit.errors import BrokerkitError, QueueNotFound, SendFailed
 from brokerkit.models import Message, Queue, Received
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ __all__ = ["DeadLetter", "bury", "dead_queue", "is_dead_queue", "letter_for", "p
 SUFFIX: Final = ".dead"
 _MAX_DETAIL: Final = 1000
 _PEEK_SECONDS: Final = 60.0
-_LOOK_SECONDS: Final = 0.05
+_LOOK_SECONDS: Final = 1.0
+_BATCH: Final = 100
 _OWN_HEADERS: Final = frozenset({"bk-dead-reason", "bk-dead-detail", "bk-dead-at", "bk-origin-queue", "bk-attempts"})
 
 
@@ -84,48 +86,70 @@ def bury(
 
 def peek(broker: Broker, queue: str, limit: int) -> list[DeadLetter]:
     """Look at dead letters: claim them, and give them back uncounted."""
-    receiver = broker.transport.open_receiver([dead_queue(queue)], prefetch=limit, visibility_timeout=_PEEK_SECONDS)
     claimed: list[Received] = []
-    try:
-        for received in _claims(broker, receiver, queue, limit):
-            claimed.append(received)  # noqa: PERF402 - what was claimed before an error must be given back
-        return [_read(received) for received in claimed]
-    finally:
-        if claimed:
-            receiver.release(claimed, counted=False)
-        receiver.close(timeout=broker.options.timeout)
+    with _receiver(broker, queue, prefetch=limit) as receiver:
+        try:
+            for batch in _claims(broker, receiver, queue, limit):
+                claimed += batch
+            return [_read(received) for received in claimed]
+        finally:
+            if claimed:
+                receiver.release(claimed, counted=False)
 
 
 def redrive(broker: Broker, queue: str, limit: int | None) -> int:
     """Move dead letters back: send first, ack after, so that a crash in between repeats and never loses."""
-    receiver = broker.transport.open_receiver([dead_queue(queue)], prefetch=1, visibility_timeout=_PEEK_SECONDS)
     moved = 0
-    try:
-        for received in _claims(broker, receiver, queue, limit):
-            try:
-                broker.send_messages(_read(received).origin, [_revived(received.message)])
-            except BrokerkitError:
-                receiver.release([received], counted=False)
-                raise
-            receiver.ack([received])
-            moved += 1
-    finally:
-        receiver.close(timeout=broker.options.timeout)
+    with _receiver(broker, queue, prefetch=_BATCH) as receiver:
+        for batch in _claims(broker, receiver, queue, limit):
+            for origin in dict.fromkeys(_read(received).origin for received in batch):
+                moved += _move(broker, receiver, origin, [r for r in batch if _read(r).origin == origin])
     return moved
 
 
-def _claims(broker: Broker, receiver: Receiver, queue: str, limit: int | None) -> Iterator[Received]:
-    taken = 0
-    while limit is None or taken < limit:
-        doing = f"receive from {dead_queue(queue)!r}"
+def _move(broker: Broker, receiver: Receiver, origin: str, letters: Sequence[Received]) -> int:
+    stored = list(letters)
+    try:
+        broker.send_messages(origin, [_revived(received.message) for received in letters])
+    except SendFailed as error:
+        stored = [r for r, (_, failed) in zip(letters, error.outcomes, strict=True) if failed is None]
+        raise
+    except BrokerkitError:
+        stored = []
+        raise
+    finally:
+        if stored:
+            receiver.ack(stored)
+    return len(stored)
+
+
+@contextlib.contextmanager
+def _receiver(broker: Broker, queue: str, *, prefetch: int) -> Iterator[Receiver]:
+    """Open a receiver of a dead queue; what it still holds at the end goes back by its close."""
+    receiver = broker.transport.open_receiver([dead_queue(queue)], prefetch=prefetch, visibility_timeout=_PEEK_SECONDS)
+    try:
+        yield receiver
+    finally:
+        receiver.close(timeout=broker.options.timeout)
+
+
+def _claims(broker: Broker, receiver: Receiver, queue: str, limit: int | None) -> Iterator[Sequence[Received]]:
+    left = limit
+    # an engine without a server answers at once; others may need a moment to hand over what they have
+    seconds = 0.0 if broker.capabilities.embedded else _LOOK_SECONDS
+    while left is None or left > 0:
+        take = _BATCH if left is None else min(left, _BATCH)
         try:
-            claimed, _ = broker.caller.call(doing, lambda _: receiver.receive(limit=1, timeout=_LOOK_SECONDS))
+            claimed, _ = broker.caller.call(
+                f"receive from {dead_queue(queue)!r}",
+                lambda _: receiver.receive(limit=take, timeout=seconds),  # noqa: B023
+            )
         except QueueNotFound:
             return  # nothing ever died
         if not claimed:
             return
-        taken += 1
-        yield claimed[0]
+        left = None if left is None else left - len(claimed)
+        yield claimed
 
 
 def _read(received: Received) -> DeadLetter:

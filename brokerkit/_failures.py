@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from brokerkit._text import cut, message_of
-from brokerkit.errors import InvalidOption, RemoteFailure, SerializationError
+from brokerkit.errors import InvalidOption, RemoteFailure
 from brokerkit.serialization import Codec
 
 __all__ = ["MAX_TRACEBACK", "Allowed", "allow", "capture", "rebuild"]
@@ -78,12 +79,10 @@ def _type_name(cls: type[BaseException]) -> str:
 
 def _capture_one(error: BaseException) -> dict[str, Any]:
     kept: dict[str, Any] = {"type": _type_name(type(error)), "message": cut(message_of(error), _MAX_MESSAGE)}
-    try:
+    with contextlib.suppress(Exception):  # not JSON-able, or a stranger's `args` or `__json__` raises
         args = list(error.args)
         if len(_json.encode(args)[0]) <= _MAX_ARGS:
             kept["args"] = args
-    except (SerializationError, TypeError):  # not JSON-able, or `args` was made something else
-        pass
     return kept
 
 

@@ -108,6 +108,11 @@ class Header:
     meta: Any = None
     error: Any = None
 
+    @property
+    def ends_at(self) -> float | None:
+        """When its time to live ends, seconds since the epoch by the writer's clock; None for never."""
+        return None if self.ttl is None else self.at + self.ttl
+
 
 def encode_record(header: Header, body: bytes = b"") -> bytes:
     """Return a record's bytes.
@@ -181,7 +186,7 @@ def _checked(fields: Any) -> Header:
     state, at, ttl, headers = State(fields["state"]), fields["at"], fields["ttl"], fields.get("headers", {})
     if state is State.UNKNOWN or not _is_number(at) or not (ttl is None or _is_number(ttl)):
         raise ValueError("state or times")
-    if not all(isinstance(text, str) for pair in headers.items() for text in pair):
+    if not isinstance(headers, dict) or not all(isinstance(text, str) for pair in headers.items() for text in pair):
         raise TypeError("headers")
     error = fields.get("error")
     if (state is State.FAILURE) != (error is not None):

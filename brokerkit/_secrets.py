@@ -190,7 +190,8 @@ def _secrets_in_text(text: str) -> Iterator[str]:
     if isinstance(parsed, dict | list):
         yield from secrets_in("", parsed)
     elif text.lstrip()[:1] in ("{", "[") and is_secret_name(text):
-        yield text  # meant as JSON, but it is none: what in it is secret cannot be told
+        yield text  # meant as JSON, but it is none: which of its values are secret cannot be told
+        yield from re.findall(r':\s*"([^"]+)', text)
     for found in _USERINFO.findall(text):
         yield found
         yield unquote(found)

@@ -29,6 +29,7 @@ _LAST_PAUSE: Final = 0.05
 _GROWTH: Final = 1.5
 _TURN: Final = 1.0
 _LEAST_LOOK: Final = 0.1  # seconds that one look may take, though the waiter has less: a timeout of 0 looks once
+_LEAST_WATCH: Final = 0.001
 _LONGEST_SLEEP: Final = 3600.0  # Condition.wait refuses infinity
 
 Read: TypeAlias = Callable[[Sequence[str], float], Sequence[Record | None]]
@@ -207,14 +208,12 @@ class Waiting:
         left = deadline - self._clock.monotonic()
         patience = min(self._patience, max(left, _LEAST_LOOK))
         with self._lock:
-            unread = [key for key, tickets in look.items() if any(not t.looked for t, _ in tickets)]
             seen = {key: self._seen[key].record for key in look if key in self._seen}
+            unread = [key for key, tickets in look.items() if key not in seen or any(not t.looked for t, _ in tickets)]
         if self._watch is None:
             keys: Sequence[str] = list(look)
-        elif unread or len(seen) < len(look):
-            keys = unread
         else:
-            keys = self._watched(seen, min(max(left, _LEAST_LOOK), _TURN))
+            keys = unread or self._watched(self._watch, seen, min(max(left, _LEAST_WATCH), _TURN))
         if not keys:
             return
         answers = self._answers(keys, patience)
@@ -228,10 +227,9 @@ class Waiting:
             if self._watch is None and self._leader is ticket:
                 self._rhythm.looked(self._clock.monotonic(), progress=progress)
 
-    def _watched(self, seen: Mapping[str, Record | None], timeout: float) -> Sequence[str]:
-        assert self._watch is not None  # noqa: S101 - for the type checker
+    def _watched(self, watch: Watch, seen: Mapping[str, Record | None], timeout: float) -> Sequence[str]:
         try:
-            return self._watch(seen, timeout)
+            return watch(seen, timeout)
         except BrokerkitError as error:
             if not error.retryable:
                 raise

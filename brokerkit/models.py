@@ -203,7 +203,9 @@ def new_id(now: float) -> str:
         now: seconds since the epoch, 0 or more, by the injected clock.
     """
     n = next(_counter)
-    value = (int(now * 1000) << 80) | _VERSION_AND_VARIANT | (((n >> 18) & 0xFFF) << 64) | ((n & 0x3FFFF) << 44) | _process
+    value = (
+        (int(now * 1000) << 80) | _VERSION_AND_VARIANT | (((n >> 18) & 0xFFF) << 64) | ((n & 0x3FFFF) << 44) | _process
+    )
     return f"{value:032x}"
 
 

@@ -252,7 +252,8 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
         str: _converted_text,
         tuple: _converted_names,
     }
-    return simple.get(origin or hint, _converted_mapping)(name, value)
+    convert: Callable[[str, Any], Any] = simple.get(origin or hint, _converted_mapping)
+    return convert(name, value)
 
 
 def _converted_union(name: str, value: Any, hint: Any) -> Any:

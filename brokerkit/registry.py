@@ -117,7 +117,7 @@ def _unknown(url: URL, kind: Kind) -> UnknownScheme:
     other: Kind = "result_backend" if kind == "transport" else "transport"
     known = {*_scan(kind).plugins, *_EXTRAS[kind]}
     hint = nearest(url.full_scheme, known) or nearest(url.scheme, known)
-    if url.scheme in {*_scan(other).plugins, *_EXTRAS[other]}:
+    if url.scheme in {*_scan(other).plugins, *_EXTRAS[other]} - known:
         hint = f"; it has a {_word(other)} only"
     return UnknownScheme(f"no {_word(kind)} serves {url.full_scheme}://{hint}{_listed(kind)}")
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, final
 
 from brokerkit.errors import nearest
 
-__all__ = ["Faults", "ManualClock"]
+__all__ = ["Faults", "ManualClock", "wait_until"]
 
 _HANG_LIMIT: Final = 60.0
 
@@ -122,3 +122,17 @@ class Faults:
         if name == "open_receiver":
             self._wrap(answer)
         return answer
+
+
+def wait_until(condition: Callable[[], object], *, timeout: float = 20.0) -> None:
+    """Return when `condition()` is true, looked at every few milliseconds of real time.
+
+    Raises:
+        AssertionError: it is still false after `timeout` seconds, a limit against hanging.
+    """
+    pause = threading.Event()
+    for _ in range(int(timeout / 0.002)):
+        if condition():
+            return
+        pause.wait(0.002)
+    raise AssertionError(f"still not true after {timeout:g} s: {condition}")

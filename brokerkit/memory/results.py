@@ -72,17 +72,9 @@ class MemoryResults:
     puts_since_sweep: int = 0
 
 
-_servers: dict[str, MemoryResults] = {}
-_servers_lock = threading.Lock()
-
-
-def _after_fork() -> None:
-    global _servers_lock  # noqa: PLW0603 - the parent's lock may have been held
-    _servers_lock = threading.Lock()
-    _servers.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork)
+# By process as well: a forked child starts empty, whatever of brokerkit is set up first in it. No lock that a fork could
+# catch held: `setdefault` is one step.
+_servers: dict[tuple[int, str], MemoryResults] = {}
 
 
 def results_named(name: str, clock: Clock) -> MemoryResults:
@@ -91,8 +83,7 @@ def results_named(name: str, clock: Clock) -> MemoryResults:
     Raises:
         InvalidOption: it runs by another clock.
     """
-    with _servers_lock:
-        server = _servers.setdefault(name, MemoryResults(clock))
+    server = _servers.setdefault((os.getpid(), name), MemoryResults(clock))
     if server.clock is not clock:
         raise InvalidOption(f"option 'clock': memory://{name} already runs by another clock; use another name")
     return server

@@ -1,0 +1,120 @@
+"""Reading and awaiting results: from records to `Result`s, and from their absence to its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+from brokerkit._failures import Allowed
+from brokerkit._known import Known
+from brokerkit._records import Result, State, decode_record, read_header
+from brokerkit._result_calls import ResultCalls
+from brokerkit._waiting import TimeIsUp, Waiting
+from brokerkit.abc import SupportsWait
+from brokerkit.errors import Closed, InvalidOption, MalformedResult, ResultLost, ResultTimeout
+from brokerkit.models import Record
+from brokerkit.serialization import Codec
+
+__all__ = ["ResultReader"]
+
+
+@final
+class ResultReader:
+    """The reading half of a store. Thread-safe.
+
+    Attributes:
+        calls: the backend.
+        known: what was there.
+        waiting: who waits.
+    """
+
+    calls: ResultCalls
+    known: Known
+    waiting: Waiting
+
+    def __init__(self, calls: ResultCalls, codec: Codec, allowed: Allowed) -> None:
+        self._codec = codec
+        self._allowed = allowed
+        self.start(calls)
+
+    def start(self, calls: ResultCalls) -> None:
+        """Begin with a backend, anew in a forked child."""
+        clock = calls.caller.clock
+        self.calls = calls
+        self.known = Known(clock)
+        self.waiting = Waiting(
+            clock=clock,
+            read=calls.read,
+            ended=self._observe,
+            watch=calls.watch if isinstance(calls.backend, SupportsWait) else None,
+            patience=calls.caller.timeout,
+        )
+
+    def read(self, keys: Sequence[str]) -> list[Result]:
+        """Return what is known about distinct keys now. What cannot be read says so in its `problem`."""
+        if not keys:
+            return []
+        return [self._result(key, record) for key, record in zip(keys, self.calls.read(keys), strict=True)]
+
+    def wait(self, key: str, *, known: bool, timeout: float | None) -> Result:
+        """Return a result that is final or unreadable.
+
+        Args:
+            key: of the record.
+            known: whether there was a record, so that its absence means a loss.
+            timeout: seconds, from 0; None for that of the store's calls.
+
+        Raises:
+            ResultLost: the record is gone.
+            ResultTimeout: it did not become final in time.
+        """
+        seconds = self.calls.caller.timeout if timeout is None else timeout
+        if not seconds >= 0:  # refuses NaN as well
+            raise InvalidOption(f"timeout {seconds!r} must be at least 0 seconds")
+        self.calls.check_open()
+        try:
+            record = self.waiting.wait(key, known=known or self.is_known(key), timeout=seconds)
+        except TimeIsUp:
+            raise ResultTimeout(f"{key!r} had no final result after {seconds:g} s") from None
+        if record is None or record.expired:
+            raise ResultLost(key, "expired" if record else self.known.reason(key) or "unknown")
+        return self._result(key, record)
+
+    def is_known(self, key: str) -> bool:
+        """Tell whether this process stored, saw or forgot a record of this key."""
+        return self.known.reason(key) is not None
+
+    def stored(self, record: Record, ends_at: float | None) -> None:
+        """Note a record that this process has just stored, and wake its waiters."""
+        self.known.note(record.key, ends_at)
+        self.waiting.stored(record)
+
+    def kept_out(self, key: str) -> None:
+        """Note that another record is there."""
+        if self.known.reason(key) in (None, "forgotten"):
+            self.known.note(key, None)
+
+    def forgotten(self, key: str) -> None:
+        """Note a record that this process has just deleted, and end the waiting for it."""
+        self.known.forget(key)
+        self.waiting.gone(key)
+
+    def close(self, timeout: float) -> None:
+        """End all waiting, and let go of the connections; idempotent."""
+        self.waiting.fail(Closed("the result store was closed"))
+        self.calls.close(timeout)
+
+    def _observe(self, record: Record) -> bool:
+        """Note a record that was read, and tell whether it is worth waking its waiters: final, or unreadable."""
+        try:
+            header, _ = read_header(record.key, record.value)
+        except MalformedResult:
+            return True
+        self.known.note(record.key, header.ends_at)
+        return header.state.final
+
+    def _result(self, key: str, record: Record | None) -> Result:
+        if record is None or record.expired:
+            return Result(key=key, state=State.UNKNOWN, lost="expired" if record else self.known.reason(key))
+        self._observe(record)
+        return decode_record(key, record.value, self._codec, self._allowed)

@@ -1,0 +1,5 @@
+"""`python -m brokerkit.cli`: the same as the command `brokerkit`."""
+
+from brokerkit.cli import main
+
+main()

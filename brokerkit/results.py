@@ -1,0 +1,266 @@
+"""Result stores: `results(url)` gives a `ResultStore`, and that gives a `PendingResult` for each id.
+
+A record exists from `reserve` on, so that its loss can be told from waiting. A final record is never replaced: the
+backend compares and sets in the server.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Final, cast, final
+
+from brokerkit import _forks, registry
+from brokerkit._clock import SYSTEM_CLOCK
+from brokerkit._events import Listener
+from brokerkit._failures import MAX_TRACEBACK, allow, capture
+from brokerkit._pending import PendingResult
+from brokerkit._reading import ResultReader
+from brokerkit._records import Header, Result, State, encode_record
+from brokerkit._result_calls import ResultCalls
+from brokerkit._retry import Caller
+from brokerkit._secrets import masker, secrets_in
+from brokerkit.abc import Clock, ResultBackend
+from brokerkit.capabilities import ResultCapabilities, require
+from brokerkit.errors import (
+    InvalidOption,
+    MalformedResult,
+    ResultTooLarge,
+    Unsupported,
+    nearest,
+)
+from brokerkit.models import Record, new_id
+from brokerkit.options import ResultOptions, gather, resolve
+from brokerkit.serialization import Codec
+from brokerkit.url import URL
+
+__all__ = ["PendingResult", "Result", "ResultStore", "State", "results"]
+
+_SMALLER_TRACEBACKS: Final = (MAX_TRACEBACK, 4096, 0)
+
+
+def results(
+    url: str | URL,
+    *,
+    transport_options: Mapping[str, Any] | None = None,
+    clock: Clock | None = None,
+    on_event: Listener | None = None,
+    exceptions: Iterable[type[Exception]] = (),
+    **options: Any,
+) -> ResultStore:
+    """Return a result store. Connects lazily: there is no I/O here.
+
+    Args:
+        url: picks the engine; its query may hold options.
+        transport_options: options as a mapping; the same as keywords.
+        clock: for tests.
+        on_event: is told of repeats; called in the thread that repeats.
+        exceptions: classes that remote failures are rebuilt as, by calling them with the original's arguments. Failures
+            of all other classes become a `RemoteFailure`.
+        options: those of `ResultOptions`, and of the engine.
+
+    Raises:
+        ConfigurationError: the URL, an option or a combination of them makes no sense here.
+    """
+    parsed = URL.parse(url)
+    driver: type[ResultBackend] = registry.find(parsed, "result_backend").load()
+    given = gather(parsed, options, transport_options)
+    own, portable = resolve(given, driver.options_type, ResultOptions, scheme=parsed.full_scheme)
+    shared = cast("ResultOptions", portable)
+    time = clock or SYSTEM_CLOCK
+    caller = Caller(
+        errors=driver.errors,
+        policy=shared.retry_policy,
+        timeout=shared.timeout,
+        clock=time,
+        mask=masker([*parsed.secrets, *secrets_in("", given)]),
+        listener=on_event,
+    )
+    connect = functools.partial(driver.from_url, parsed, own, clock=time)
+    store = ResultStore(parsed, shared, connect=connect, caller=caller, exceptions=exceptions)
+    if "expires" in given and shared.expires is not None:
+        require(store.capabilities, "expires", asked=f"expires={shared.expires:g}")
+    if shared.strict and store.capabilities.evictable:
+        raise Unsupported(f"strict=true: {store.capabilities.product} may drop records by itself")
+    return store
+
+
+@final
+class ResultStore(AbstractContextManager["ResultStore"]):
+    """Results by id. Thread-safe and fork-safe: a forked child goes on with a connection of its own. Made by `results`.
+
+    Each call that does I/O takes `options.timeout` seconds at most, repeats included, and raises a `TransportError` then.
+
+    Attributes:
+        url: of the engine.
+        options: the portable ones.
+    """
+
+    def __init__(
+        self,
+        url: URL,
+        options: ResultOptions,
+        *,
+        connect: Callable[[], ResultBackend],
+        caller: Caller,
+        exceptions: Iterable[type[Exception]],
+    ) -> None:
+        self.url = url
+        self.options = options
+        self._connect = connect
+        self._caller = caller
+        self._codec = Codec(options.serializer, options.compression, options.accept)
+        self._reader = ResultReader(ResultCalls(connect(), caller), self._codec, allow(exceptions))
+        self._ttl = options.expires if self.capabilities.expires is True else None
+        _forks.watch(self)
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child; called by brokerkit. The parent's connection is neither used nor closed."""
+        inherited = self._calls
+        _forks.abandon(inherited.backend)
+        self._reader.start(ResultCalls(self._connect(), self._caller))
+        if inherited.closed:
+            self.close()
+
+    @property
+    def backend(self) -> ResultBackend:
+        """The driver."""
+        return self._calls.backend
+
+    @property
+    def _calls(self) -> ResultCalls:
+        return self._reader.calls
+
+    @property
+    def capabilities(self) -> ResultCapabilities:
+        """What the engine promises."""
+        return self.backend.capabilities
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def reserve(self, id: str | None = None) -> PendingResult:  # noqa: A002 - the word of the API
+        """Store a PENDING record, so that from now on a loss can be told from waiting. One that is there is kept.
+
+        Args:
+            id: a new unique one by default.
+        """
+        key = new_id(self._caller.clock.time()) if id is None else self._calls.check_key(id)
+        self._put(Header(State.PENDING, self._now(), self._ttl), key, if_absent=True)
+        return PendingResult(self._reader, key, known=True)
+
+    def set_state(self, id: str, state: State | str, meta: Any = None) -> bool:  # noqa: A002
+        """Store how far a result is, and start its time to live anew. REVOKED is final.
+
+        Args:
+            id: the result's.
+            state: PENDING, STARTED, RETRY or REVOKED.
+            meta: JSON-able; readers find it in `Result.meta`.
+
+        Returns:
+            Whether it was stored; False if a final record is there, which is kept.
+
+        Raises:
+            InvalidOption: `state` is not one of these.
+            EncodeError: `meta` is not JSON-able.
+        """
+        known = [s for s in State if s not in (State.UNKNOWN, State.SUCCESS, State.FAILURE)]
+        if state not in known:
+            raise InvalidOption(
+                f"state {state!r} cannot be set{nearest(str(state), known)} (known: {', '.join(known)}; "
+                "SUCCESS and FAILURE by set_result and set_exception)"
+            )
+        return self._put(Header(State(state), self._now(), self._ttl, meta=meta), self._calls.check_key(id))
+
+    def set_result(self, id: str, value: Any) -> bool:  # noqa: A002
+        """Store a result for good.
+
+        Returns:
+            Whether it was stored; False if a final record is there, which is kept, be it the same or another.
+
+        Raises:
+            EncodeError: the serializer does not take the value.
+            ResultTooLarge: it exceeds the engine's limit. Nothing was stored.
+        """
+        key = self._calls.check_key(id)
+        body, headers = self._codec.encode(value)
+        return self._put(Header(State.SUCCESS, self._now(), self._ttl, headers), key, body)
+
+    def set_exception(self, id: str, error: BaseException) -> bool:  # noqa: A002
+        """Store a failure for good: the exception's type, message, causes, traceback, and arguments if JSON-able.
+
+        Returns:
+            Whether it was stored; False if a final record is there, which is kept.
+        """
+        key = self._calls.check_key(id)
+        for limit in _SMALLER_TRACEBACKS:
+            failure = capture(error, max_traceback=limit)
+            header = Header(State.FAILURE, self._now(), self._ttl, error=failure)
+            try:
+                return self._put(header, key)
+            except ResultTooLarge:  # better a failure with less to read than none
+                continue
+        return self._put(replace(header, error={"type": failure["type"], "message": ""}), key)
+
+    def forget(self, *ids: str) -> None:
+        """Delete records, final or not; nothing happens where there is none. Who waits for one gets `ResultLost`."""
+        keys = list(dict.fromkeys(self._calls.check_key(id) for id in ids))  # noqa: A001
+        if not keys:
+            return
+        self._calls.delete(keys)
+        for key in keys:
+            self._reader.forgotten(key)
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def get(self, id: str) -> Result:  # noqa: A002
+        """Return what is known about an id now. One that was never stored has state UNKNOWN. Reading changes nothing.
+
+        Raises:
+            MalformedResult: something else wrote under this id.
+        """
+        (result,) = self.get_many([id])
+        if isinstance(result.problem, MalformedResult):
+            raise result.problem
+        return result
+
+    def get_many(self, ids: Iterable[str]) -> list[Result]:
+        """Return what is known about many ids now, in their order. What cannot be read says so in its `problem`."""
+        asked = [self._calls.check_key(id) for id in ids]  # noqa: A001
+        keys = list(dict.fromkeys(asked))
+        found = dict(zip(keys, self._reader.read(keys), strict=True))
+        return [found[key] for key in asked]
+
+    def pending(self, id: str) -> PendingResult:  # noqa: A002
+        """Return a handle to wait with, without I/O. Prefer `reserve` where the work is given out."""
+        key = self._calls.check_key(id)
+        return PendingResult(self._reader, key, known=self._reader.is_known(key))
+
+    def close(self, timeout: float | None = None) -> None:
+        """Let go of all connections; idempotent. Whoever waits gets `Closed`."""
+        self._reader.close(self.options.timeout if timeout is None else timeout)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"ResultStore({str(self.url)!r}{', closed' if self._calls.closed else ''})"
+
+    # -- how ---------------------------------------------------------------------------------------------------------
+
+    def _put(self, header: Header, key: str, body: bytes = b"", *, if_absent: bool = False) -> bool:
+        value = encode_record(header, body)
+        record = Record(key=key, value=value, final=header.state.final, if_absent=if_absent)
+        stored = self._calls.put(record, ttl=self._ttl, doing=f"store {header.state} of {key!r}")
+        if stored:
+            self._reader.stored(record, header.ends_at)
+        else:
+            self._reader.kept_out(key)
+        return stored
+
+    def _now(self) -> float:
+        return self._caller.clock.time()
