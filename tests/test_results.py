@@ -1,45 +1,30 @@
-"""Result stores on the memory backend: the laws of area RES that need no server of their own."""
+"""Result stores on the memory backend: storing, reading, finality, limits and ids."""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
-import gc
 import itertools
 import math
-import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import brokerkit.registry
-from brokerkit._clock import SYSTEM_CLOCK
-from brokerkit._known import Known
+from brokerkit._records import Header, encode_record
 from brokerkit.errors import (
-    AccessDenied,
-    AlreadyFinal,
-    Closed,
-    ConnectionLost,
     DecodeError,
     EncodeError,
     InvalidName,
     InvalidOption,
     MalformedResult,
-    OutcomeUnknown,
-    RemoteFailure,
-    ResultLost,
-    ResultTimeout,
     ResultTooLarge,
-    UnknownScheme,
-    Unsupported,
 )
-from brokerkit.memory.results import MemoryResultBackend, MemoryResultOptions, MemoryResults
 from brokerkit.models import Record
-from brokerkit.results import PendingResult, ResultStore, State, results
+from brokerkit.results import State, results
 from brokerkit.testing import Faults, ManualClock
 
 HANG = 60.0
@@ -73,13 +58,6 @@ def other(store, url, clock):
 def pool():
     with ThreadPoolExecutor(16) as made:
         yield made
-
-
-def lost_reason(pending: PendingResult) -> str:
-    with pytest.raises(ResultLost) as caught:
-        pending.result(timeout=1)
-    assert caught.value.key == pending.id
-    return caught.value.reason
 
 
 # -- storing and reading ----------------------------------------------------------------------------------------------
@@ -238,237 +216,128 @@ def test_one_writer_of_many_wins_and_no_record_is_torn(store, pool):
     assert store.get("job").value == winner
 
 
-# -- absence ----------------------------------------------------------------------------------------------------------
+# -- limits and names -------------------------------------------------------------------------------------------------
 
 
-def test_the_reason_of_absence_is_told_as_far_as_it_is_known(store, other, clock):
-    """RES-04."""
-    forgotten, gone, expired = store.reserve("forgotten"), store.reserve("gone"), store.reserve("expired")
-    store.forget("forgotten")
-    other.forget("gone")
-    assert lost_reason(forgotten) == "forgotten"
-    assert lost_reason(gone) == "unknown"
-    clock.advance(60)
-    assert lost_reason(expired) == "expired"
-    assert lost_reason(store.pending("expired")) == "expired"
-    assert [store.get(k).lost for k in ("forgotten", "expired", "never")] == ["forgotten", "expired", None]
+@pytest.fixture
+def small(store):
+    """A store with narrow limits."""
+    store.backend.capabilities = dataclasses.replace(store.backend.capabilities, max_key=1024, max_value=50_000)
+    return store
 
 
-def test_expiry_is_told_from_what_this_process_knows_when_the_store_has_no_memory_of_it(clock, url):
-    with results(url, clock=clock, expires=60, remember_expired=0) as store, results(url, clock=clock) as other:
-        store.reserve("job")
-        clock.advance(60)
-        assert store.get("job").lost == "expired"
-        assert other.get("job").lost is None
+def test_a_result_over_the_limit_is_refused_before_any_call(small):
+    """RES-17."""
+    faults = Faults(small.backend)
+    body = len(encode_record(Header(State.SUCCESS, time.time(), 60.0), b""))
+    small.set_result("fits", b"x" * (50_000 - body - 20))
+    calls = dict(faults.calls)
+    for write in (
+        lambda: small.set_result("job", b"x" * 50_001),
+        lambda: small.set_result("job", "x" * 50_000),
+        lambda: small.set_state("job", "STARTED", meta="x" * 50_000),
+    ):
+        with pytest.raises(ResultTooLarge, match="takes 50000"):
+            write()
+    assert dict(faults.calls) == calls
+    assert small.get("job").state is State.UNKNOWN
 
 
-def test_a_result_that_was_only_seen_is_known_when_it_goes(store, other):
-    other.set_state("job", "STARTED")
-    pending = store.pending("job")
-    with pytest.raises(ResultTimeout):
-        pending.result(0)
-    other.forget("job")
-    assert lost_reason(pending) == "unknown"
-    assert pending.done()
+HOSTILE = [
+    " ",
+    "a b",
+    "a\nb",
+    "\0",
+    "../x",
+    "..",
+    "x/../y",
+    "a" * 1000,
+    "é" * 500,
+    "e\u0301",
+    "é",
+    "job",
+    "job-1",
+    "job-",
+    "JOB",
+    "*",
+    "#",
+    "%2e",
+    "a:b",
+    "{a}",
+    "\u202e",
+    "😀",
+    "'; DROP TABLE",
+    "None",
+]
 
 
-def test_a_handle_remembers_its_record_however_many_came_since(store, other, monkeypatch):
-    store._reader.known._limit = 3
-    pending = store.reserve("job")
-    for i in range(5):
-        store.reserve(str(i))
-    other.forget("job")
-    assert store.get("job").lost is None
-    assert lost_reason(pending) == "unknown"
-
-
-def test_an_evicted_record_ends_its_wait_as_lost(clock, url, pool):
-    """RES-29."""
-    with results(url, clock=clock, max_records=3) as store:
-        assert store.capabilities.evictable
-        pending = store.reserve("job")
-        waiting = pool.submit(pending.result, math.inf)
-        clock.wait_for_waiters(1)
-        for i in range(3):
-            store.reserve(str(i))
-        assert isinstance(waiting.exception(HANG), ResultLost)
-        assert lost_reason(pending) == "unknown"
-
-
-def test_strict_refuses_a_store_that_evicts(url, clock):
-    with pytest.raises(Unsupported, match="strict"):
-        results(url, clock=clock, strict=True, max_records=3)
-    results(url, clock=clock, strict=True).close()
-
-
-# -- time to live -----------------------------------------------------------------------------------------------------
-
-
-def test_a_record_lives_exactly_as_long_as_it_shall(store, clock):
-    """RES-05."""
-    store.set_result("job", 1)
-    clock.advance(59.999)
-    assert store.get("job").value == 1
-    clock.advance(0.001)
-    assert (store.get("job").state, store.get("job").lost) == (State.UNKNOWN, "expired")
-
-
-def test_reading_does_not_prolong_and_a_state_change_does(store, clock):
-    """RES-07."""
-    store.set_state("job", "STARTED")
-    clock.advance(40)
-    store.get("job")
-    store.pending("job").done()
-    store.set_state("written", "STARTED")
-    clock.advance(20)
-    assert store.get("job").state is State.UNKNOWN
-    store.set_state("written", "RETRY")
-    clock.advance(59)
-    assert store.get("written").state is State.RETRY
-
-
-def test_a_write_that_is_kept_out_does_not_prolong(store, clock):
-    store.set_result("job", 1)
-    clock.advance(40)
-    assert not store.set_result("job", 2)
-    store.reserve("job")
-    clock.advance(20)
-    assert store.get("job").lost == "expired"
-
-
-@pytest.mark.parametrize("expires", [None, 30 * 86400 + 1, 10 * 365 * 86400.0])
-def test_long_lives_do_not_end_at_once(url, clock, expires):
-    """RES-06."""
-    with results(url, clock=clock, expires=expires) as store:
-        store.set_result("job", 1)
-        clock.advance(30 * 86400)
-        assert store.get("job").value == 1
-
-
-@pytest.mark.parametrize("expires", [0, -1, "soon", math.nan])
-def test_a_life_that_makes_no_sense_is_refused(url, expires):
-    """RES-06."""
-    with pytest.raises(InvalidOption, match="expires"):
-        results(url, expires=expires)
-
-
-def test_an_id_may_be_used_again_after_it_expired(store, clock):
-    store.set_result("job", 1)
-    clock.advance(60)
-    pending = store.reserve("job")
-    assert pending.state is State.PENDING
-    assert store.set_result("job", 2)
-    assert pending.result(0) == 2
-
-
-# -- waiting ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_result_stored_here_or_elsewhere_wakes_its_waiter(store, other, clock, pool):
-    for writer in (store, other):
-        pending = store.reserve()
-        future = pool.submit(pending.result, math.inf)
-        clock.wait_for_waiters(1)
-        writer.set_result(pending.id, [1])
-        assert future.result(HANG) == [1]
-    assert store._reader.waiting.waiters() == 0
-
-
-def test_waiting_ends_by_the_clock(store, clock, pool):
-    """RES-08: never stored, pending, expired, forgotten."""
-    missing = pool.submit(store.pending("missing").result, 5)
-    pending = pool.submit(store.reserve("pending").result, 5)
-    clock.wait_for_waiters(2)
-    while not (missing.done() and pending.done()):
-        clock.advance(0.5)
-        threading.Event().wait(0.001)
-    assert clock.monotonic() < 8
-    for future, key in ((missing, "missing"), (pending, "pending")):
-        with pytest.raises(ResultTimeout, match=f"'{key}' had no final result after 5 s"):
-            future.result(0)
-
-
-def test_a_result_that_expires_ends_its_wait(store, clock, pool):
-    future = pool.submit(store.reserve("job").result, math.inf)
-    clock.wait_for_waiters(1)
-    clock.advance(60)
-    with pytest.raises(ResultLost, match="expired"):
-        future.result(HANG)
-
-
-@pytest.mark.parametrize("reserved", [True, False])
-def test_forgetting_wakes_the_waiter(store, clock, pool, reserved):
-    """RES-12."""
-    pending = store.reserve("job") if reserved else store.pending("job")
-    future = pool.submit(pending.result, math.inf)
-    clock.wait_for_waiters(1)
+def test_hostile_ids_are_told_apart(store):
+    """RES-20."""
+    for i, key in enumerate(HOSTILE):
+        assert store.set_result(key, i)
+    assert [result.value for result in store.get_many(HOSTILE)] == list(range(len(HOSTILE)))
     store.forget("job")
-    store.forget("job", "job", "never")
-    with pytest.raises(ResultLost, match="forgotten"):
-        future.result(HANG)
-    assert store.get("job").state is State.UNKNOWN
-    store.forget()
+    assert [r.key for r in store.get_many(HOSTILE) if r.state is State.UNKNOWN] == ["job"]
 
 
-def test_the_default_timeout_is_the_stores(url, clock):
-    with results(url, clock=clock, timeout=0.5) as store, ThreadPoolExecutor(1) as pool:
-        future = pool.submit(store.reserve("job").result)
-        while not future.done():
-            clock.advance(0.1)
-            threading.Event().wait(0.001)
-        with pytest.raises(ResultTimeout, match=r"0\.5 s"):
-            future.result(0)
+@settings(max_examples=50)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50), unique=True, max_size=20))
+def test_two_ids_never_share_a_record(keys):
+    with results(f"memory://ids-{next(_names)}") as store:
+        for key in keys:
+            store.set_result(key, key)
+        assert [result.value for result in store.get_many(keys)] == keys
 
 
-@pytest.mark.parametrize("timeout", [-1, math.nan, -math.inf])
-def test_a_timeout_that_makes_no_sense_is_refused(store, timeout):
-    with pytest.raises(InvalidOption, match="timeout"):
-        store.reserve("job").result(timeout)
+@pytest.mark.parametrize("key", ["", None, 7, b"job", "\ud800", "a" * 1025, "é" * 513], ids=lambda key: repr(key)[:12])
+def test_an_id_that_no_store_holds_is_refused_before_any_call(small, key):
+    faults = Faults(small.backend)
+    for use in (
+        small.get,
+        small.pending,
+        small.forget,
+        lambda key: small.get_many(["fine", key]),
+        lambda key: small.set_state(key, "STARTED"),
+        lambda key: small.set_result(key, 1),
+        lambda key: small.set_exception(key, ValueError()),
+    ):
+        with pytest.raises(InvalidName, match="result id"):
+            use(key)
+    assert not faults.calls
 
 
-def test_result_timeout_is_a_timeout_error(store):
-    with pytest.raises(TimeoutError):
-        store.reserve("job").result(0)
+def test_virtual_hosts_do_not_read_each_other(url, clock):
+    """RES-25."""
+    stores = [results(url + path, clock=clock) for path in ("", "/a", "/a/b", "/ab")]
+    for i, store in enumerate(stores):
+        store.set_result("job", i)
+        store.set_result("b/job", -i)
+    assert [store.get("job").value for store in stores] == [0, 1, 2, 3]
+    stores[1].forget("job", "b/job")
+    assert [store.get("job").value for store in stores] == [0, None, 2, 3]
 
 
-def test_done_is_true_when_waiting_is_over(store, other):
-    pending = store.reserve("job")
-    assert not pending.done()
-    assert not store.pending("never").done()
-    other.set_result("job", 1)
+# -- foreign records --------------------------------------------------------------------------------------------------
+
+
+def test_a_foreign_record_is_malformed_and_harms_no_other(store, clock, pool):
+    """RES-28."""
+    store.set_result("fine", 1)
+    awaited = pool.submit(store.reserve("job").result, math.inf)
+    clock.wait_for_waiters(1)
+    store.backend.put([Record(key="job", value=b"{}")], ttl=None, timeout=1)
+    with pytest.raises(MalformedResult, match="'job'"):
+        awaited.result(HANG)
+    pending = store.pending("job")
+    for read in (
+        lambda: store.get("job"),
+        lambda: pending.result(0),
+        lambda: pending.exception(0),
+        lambda: pending.state,
+    ):
+        with pytest.raises(MalformedResult, match="'job'"):
+            read()
     assert pending.done()
-    other.forget("job")
-    assert pending.done()
-    assert "job" in repr(pending)
-
-
-class PollingBackend(MemoryResultBackend):
-    """Has no `wait` of its own, as far as the core can tell; see `polling`."""
-
-
-def without_wait(backend: MemoryResultBackend):
-    """A backend of the contract that does not support waiting, over the memory one."""
-    from brokerkit.abc import ResultBackend
-
-    class Plain(ResultBackend):
-        options_type = backend.options_type
-        errors = backend.errors
-        capabilities = backend.capabilities
-
-        @classmethod
-        def from_url(cls, url, options, *, clock):
-            return cls()
-
-        def put(self, records: Sequence[Record], *, ttl, timeout):
-            return backend.put(records, ttl=ttl, timeout=timeout)
-
-        def get(self, keys, *, timeout):
-            return backend.get(keys, timeout=timeout)
-
-        def delete(self, keys, *, timeout):
-            backend.delete(keys, timeout=timeout)
-
-        def close(self, *, timeout):
-            backend.close(timeout=timeout)
-
-    return Plain()
+    spoilt, fine = store.get_many(["job", "fine"])
+    assert isinstance(spoilt.problem, MalformedResult)
+    assert fine.value == 1

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from brokerkit.capabilities import Capabilities, Durability, ResultCapabilities
 
-__all__ = ["of_broker", "of_results"]
+__all__ = ["Advice", "of_broker", "of_results"]
 
 Advice: TypeAlias = tuple[Literal["warning", "note"], str]
 

@@ -46,7 +46,7 @@ _letters.command("redrive")(queues.redrive)
 
 def run(args: Sequence[str]) -> int:
     """Run one command and return the exit code."""
-    signal.signal(signal.SIGTERM, _terminated)  # so that what is held goes back at once
+    before = signal.signal(signal.SIGTERM, _terminated)  # so that what is held goes back at once
     try:
         code = app(args=list(args), prog_name="brokerkit", standalone_mode=False)
         sys.stdout.flush()
@@ -58,6 +58,8 @@ def run(args: Sequence[str]) -> int:
     except _UsageError as error:
         sys.stderr.write(f"brokerkit: {_without_urls(_message(error), args)} (see brokerkit --help)\n")
         return exits.USAGE
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return code if isinstance(code, int) else exits.OK
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import typer
 
+from brokerkit._clock import SYSTEM_CLOCK
 from brokerkit.broker import Broker
 from brokerkit.capabilities import is_missing
 from brokerkit.cli import exits
@@ -24,7 +25,7 @@ from brokerkit.results import ResultStore
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["doctor"]
+__all__ = ["Check", "Examination", "Status", "doctor"]
 
 Status: TypeAlias = Literal["ok", "warning", "note", "absent", "failed"]
 
@@ -104,10 +105,10 @@ class Examination:
                 self._note("transport", status, text)
 
     def _trips(self, broker: Broker) -> None:
-        queue = f"brokerkit-doctor-{new_id(time.time())}"
+        queue = f"brokerkit-doctor-{new_id(SYSTEM_CLOCK.time())}"
         expires = None if is_missing(broker.capabilities.queue_expires) else 300.0
         with self._check("connection") as say:
-            begun = time.perf_counter()
+            begun = perf_counter()
             broker.declare(queue, expires=expires)
             say(f"{broker.capabilities.product} at {broker.url}, a queue declared in {_ms(begun)}")
         if self.checks[-1].status == "failed":
@@ -157,14 +158,14 @@ class Examination:
 
 
 def _messages(broker: Broker, queue: str) -> str:
-    begun = time.perf_counter()
+    begun = perf_counter()
     sent = broker.send(queue, {"doctor": "hello"}, headers={"from": "brokerkit doctor"})
     _expect(broker, queue, sent)
     return f"sent, received and acked in {_ms(begun)}"
 
 
 def _topic(broker: Broker, queue: str) -> str:
-    begun = time.perf_counter()
+    begun = perf_counter()
     broker.bind(queue, queue, "doctor.*")
     broker.publish(queue, {"doctor": "unheard"}, routing_key="nurse.hello")
     sent = broker.publish(queue, {"doctor": "hello"}, routing_key="doctor.hello")
@@ -193,7 +194,7 @@ def _gone(broker: Broker, queue: str) -> str:
 
 
 def _result(store: ResultStore) -> str:
-    begun = time.perf_counter()
+    begun = perf_counter()
     pending = store.reserve()
     try:
         store.set_result(pending.id, "hello")
@@ -206,7 +207,7 @@ def _result(store: ResultStore) -> str:
 
 
 def _ms(begun: float) -> str:
-    return f"{(time.perf_counter() - begun) * 1000:.1f} ms"
+    return f"{(perf_counter() - begun) * 1000:.1f} ms"
 
 
 def _table(checks: list[Check]) -> Table:

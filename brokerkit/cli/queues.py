@@ -16,7 +16,7 @@ from brokerkit.cli.targets import open_broker
 from brokerkit.cli.terminal import Debug, Json, Terminal, Url, table, terminal
 from brokerkit.errors import QueueNotFound
 
-__all__ = ["depth", "list_dead_letters", "purge", "redrive"]
+__all__ = ["QueueName", "depth", "list_dead_letters", "purge", "redrive"]
 
 QueueName = Annotated[str, typer.Argument(metavar="QUEUE", show_default=False)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import sys
@@ -63,10 +64,7 @@ class Terminal:
     def show(self, shown: object) -> None:
         """Print a text as it is, or something of rich's, on stdout."""
         if not isinstance(shown, str):
-            console = self.console()
-            with console.capture() as capture:
-                console.print(shown, soft_wrap=True)
-            shown = capture.get().rstrip("\n")
+            shown = self._rendered(shown)
         sys.stdout.write(self._mask(shown) + "\n")
 
     def remark(self, text: str) -> None:
@@ -81,6 +79,16 @@ class Terminal:
         if not console.is_terminal:
             console.width = 1000
         return console
+
+    def _rendered(self, shown: object) -> str:
+        """Return what rich would print; it does not get stdout, as it would end the process on a broken pipe."""
+        from rich.console import Console  # noqa: PLC0415 - see `console`
+
+        real = self.console()
+        inner = Console(file=io.StringIO(), force_terminal=real.is_terminal, width=real.width, highlight=False)
+        with inner.capture() as capture:
+            inner.print(shown, soft_wrap=True)
+        return capture.get().rstrip("\n")
 
     def fail(self, error: BaseException) -> int:
         """Tell of an error in one sentence, and return the exit code."""

@@ -202,9 +202,9 @@ class MemoryResultBackend(ResultBackend, SupportsWait):
         self.server.records.pop(self._address(key), None)
 
     def _sweep(self, puts: int) -> None:
-        """Let go of expired values, and of the memory of old ones: one look at all records for as many puts."""
+        """Let go of expired values, and of the memory of old ones: one look at all records for half as many puts."""
         self.server.puts_since_sweep += puts
-        if self.server.puts_since_sweep <= len(self.server.records):
+        if 2 * self.server.puts_since_sweep <= len(self.server.records):
             return
         self.server.puts_since_sweep = 0
         for address, stored in list(self.server.records.items()):
