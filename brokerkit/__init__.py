@@ -7,6 +7,7 @@ from brokerkit.consumer import Consumer
 from brokerkit.delivery import Delivery
 from brokerkit.models import Depth, Message, Queue
 from brokerkit.options import RetryPolicy
+from brokerkit.results import PendingResult, Result, ResultStore, State, results
 from brokerkit.url import URL
 
 __all__ = [
@@ -18,7 +19,12 @@ __all__ = [
     "Depth",
     "Event",
     "Message",
+    "PendingResult",
     "Queue",
+    "Result",
+    "ResultStore",
     "RetryPolicy",
+    "State",
     "connect",
+    "results",
 ]

@@ -114,6 +114,7 @@ class Leases:
     def wake(self) -> None:
         """Let the tending thread look again, and start it if there is none."""
         with self._condition:
+            self._napping = self._idle = False  # it will look; until it does, once is enough
             self._condition.notify_all()
             if self._thread is None and not self._closed:
                 self._thread = threading.Thread(target=self._tend, name="brokerkit-leases", daemon=True)

@@ -61,8 +61,9 @@ def masked(name: str, value: Any) -> Any:
         return MASK
     if isinstance(value, Mapping):
         return {key: masked(str(key), inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)([masked(name, inner) for inner in value])
+    if isinstance(value, list | tuple | set | frozenset):
+        kind = next(kind for kind in (list, tuple, set, frozenset) if isinstance(value, kind))
+        return kind(masked(name, inner) for inner in value)
     return _masked_text(value) if isinstance(value, str) else value
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from brokerkit._clock import SYSTEM_CLOCK
 from brokerkit.errors import (
     AlreadyFinal,
     Closed,
@@ -16,7 +16,6 @@ from brokerkit.models import Record
 from brokerkit.testing import ManualClock
 
 HANG = 60.0
-_names = itertools.count()
 
 
 @pytest.fixture
@@ -104,3 +103,12 @@ def test_close_ends_a_wait(backend, clock, pool):
     backend.close(timeout=1)
     with pytest.raises(Closed):
         future.result(HANG)
+
+
+def test_a_waiter_is_told_in_time_that_a_record_expired():
+    backend = MemoryResultBackend(MemoryResults(SYSTEM_CLOCK), "", MemoryResultOptions())
+    put(backend, "a", ttl=0.05)
+    (seen,) = backend.get(["a"], timeout=1)
+    start = SYSTEM_CLOCK.monotonic()
+    assert list(backend.wait({"a": seen}, timeout=HANG)) == ["a"]
+    assert SYSTEM_CLOCK.monotonic() - start < HANG / 2

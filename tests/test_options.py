@@ -41,6 +41,7 @@ class Example(FanoutOptions):
     names_of_things: tuple[str, ...] = setting((), "Names.")
     extra: Mapping[str, Any] = setting(None, "A mapping.")
     password: str | None = setting(None, "A secret.")
+    tag: str | int = setting("", "A number if it looks like one.")
     pin: int = setting(0, "A number.")
     policy: RetryPolicy = setting(RetryPolicy(), "A set of its own.")
 
@@ -65,6 +66,8 @@ def take(query: str = "", keywords: Mapping[str, Any] | None = None, given: Mapp
         ("seconds=None", {"seconds": None}),
         ("mode=normal", {"mode": "Normal"}),
         ("mode=3", {"mode": 3}),
+        ("tag=5", {"tag": 5}),
+        ("tag=5a", {"tag": "5a"}),
         ("label=None", {"label": None}),
         ("label=", {"label": ""}),
         ("label=a%20b%2B+", {"label": "a b++"}),
@@ -135,6 +138,7 @@ def test_any_values_are_equal_by_url_and_by_keyword(**values: Any) -> None:
         ({"fanout_prefix": ""}, "'fanout_prefix' is empty; use false"),
         ({"mode": "fast"}, "it must be one of full, Normal, 3"),
         ({"mode": True}, "it must be one of"),
+        ({"mode": 3.0}, "it must be one of"),
         ({"mode": ["full"]}, "it must be one of"),
         ({"accept": 5}, "it must be names"),
         ({"accept": [5]}, "it must be names"),

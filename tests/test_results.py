@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import itertools
 import math
 import threading
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -28,7 +28,6 @@ from brokerkit.results import State, results
 from brokerkit.testing import Faults, ManualClock
 
 HANG = 60.0
-_names = itertools.count()
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def clock():
 
 @pytest.fixture
 def url():
-    return f"memory://results-{next(_names)}"
+    return f"memory://{uuid.uuid4().hex}"
 
 
 @pytest.fixture
@@ -169,6 +168,7 @@ def test_a_final_record_is_never_replaced(store, other):
         for late in (store, other):
             assert not write(late)
             assert not late.set_result(key, "late")
+            assert not late.set_result(key, 1), "the very same, by the same clock"
             assert not late.set_exception(key, KeyError())
             assert not late.set_state(key, State.STARTED)
             assert not late.set_state(key, State.REVOKED)
@@ -283,7 +283,7 @@ def test_hostile_ids_are_told_apart(store):
 @settings(max_examples=50)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50), unique=True, max_size=20))
 def test_two_ids_never_share_a_record(keys):
-    with results(f"memory://ids-{next(_names)}") as store:
+    with results(f"memory://{uuid.uuid4().hex}") as store:
         for key in keys:
             store.set_result(key, key)
         assert [result.value for result in store.get_many(keys)] == keys
@@ -312,6 +312,7 @@ def test_virtual_hosts_do_not_read_each_other(url, clock):
     for i, store in enumerate(stores):
         store.set_result("job", i)
         store.set_result("b/job", -i)
+        store.set_result("bjob", -i)
     assert [store.get("job").value for store in stores] == [0, 1, 2, 3]
     stores[1].forget("job", "b/job")
     assert [store.get("job").value for store in stores] == [0, None, 2, 3]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -19,7 +19,6 @@ from brokerkit.results import PendingResult, State, results
 from brokerkit.testing import ManualClock
 
 HANG = 60.0
-_names = itertools.count()
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def clock():
 
 @pytest.fixture
 def url():
-    return f"memory://results-{next(_names)}"
+    return f"memory://{uuid.uuid4().hex}"
 
 
 @pytest.fixture
@@ -95,14 +94,18 @@ def test_a_result_that_was_only_seen_is_known_when_it_goes(store, other):
     assert pending.done()
 
 
-def test_a_handle_remembers_its_record_however_many_came_since(store, other, monkeypatch):
+def test_a_handle_remembers_its_record_however_many_came_since(store, other):
     store._reader.known._limit = 3
-    pending = store.reserve("job")
+    other.set_state("seen", "STARTED")
+    handles = [store.reserve("reserved"), store.pending("seen")]
+    with pytest.raises(ResultTimeout):
+        handles[1].result(0)
     for i in range(5):
         store.reserve(str(i))
-    other.forget("job")
-    assert store.get("job").lost is None
-    assert lost_reason(pending) == "unknown"
+    for handle in handles:
+        other.forget(handle.id)
+        assert store.get(handle.id).lost is None
+        assert lost_reason(handle) == "unknown"
 
 
 def test_an_evicted_record_ends_its_wait_as_lost(clock, url, pool):

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import threading
 import time
+import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -31,7 +32,6 @@ from brokerkit.results import State, results
 from brokerkit.testing import Faults, ManualClock
 
 HANG = 60.0
-_names = itertools.count()
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def clock():
 
 @pytest.fixture
 def url():
-    return f"memory://results-{next(_names)}"
+    return f"memory://{uuid.uuid4().hex}"
 
 
 @pytest.fixture

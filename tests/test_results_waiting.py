@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import math
 import os
 import threading
 import time
+import uuid
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -26,7 +26,6 @@ from brokerkit.results import ResultStore, State, results
 from brokerkit.testing import Faults, ManualClock
 
 HANG = 60.0
-_names = itertools.count()
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def clock():
 
 @pytest.fixture
 def url():
-    return f"memory://results-{next(_names)}"
+    return f"memory://{uuid.uuid4().hex}"
 
 
 @pytest.fixture

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from brokerkit._secrets import Redacted
+from brokerkit._secrets import Redacted, is_secret_name, masked, masker, secrets_in
 from brokerkit.errors import AccessDenied, ErrorTable, QueueNotFound, Rule, SendFailed, StorageBroken
 from brokerkit.url import URL
 
@@ -150,6 +154,20 @@ def test_an_error_that_cannot_be_cleaned_is_replaced_by_one_that_names_it() -> N
     assert cause.__context__ is cause.__cause__
 
 
+def test_a_context_stays_a_context_when_it_is_replaced() -> None:
+    error = chained(ClientError("outer"), Opaque(SECRET), context=True)
+    TABLE.translate(error, doing="send", mask=MASK)
+    assert isinstance(error.__context__, Redacted)
+    assert (error.__cause__, error.__suppress_context__) == (None, False)
+
+
+def test_a_built_in_error_keeps_its_type_and_attributes() -> None:
+    error = FileNotFoundError(2, "No such file", f"/run/{SECRET}.sock")
+    mapped = TABLE.translate(error, doing="send", mask=MASK)
+    assert mapped.__cause__ is error
+    assert (error.errno, error.strerror, error.filename) == (2, "No such file", "/run/***.sock")
+
+
 def test_the_rule_sees_the_client_error_before_it_is_masked() -> None:
     table = ErrorTable(Rule(ClientError, AccessDenied, when=lambda error: SECRET in str(error)))
     assert type(table.translate(ClientError(SECRET), doing="send", mask=MASK)) is AccessDenied
@@ -172,3 +190,74 @@ def test_errors_that_refer_to_each_other_end() -> None:
     one.args = (loop,)
     mapped = TABLE.translate(one, doing="send", mask=MASK)
     assert all("hunter2" not in str(found) for found in (mapped, mapped.__cause__))
+
+
+# Long enough, and of such letters, that it does not stand in a text by chance.
+SECRETS = st.text("Ωß /+%&\\\"'\n\U0001f511qzQZ", min_size=6, max_size=20).filter(lambda text: len(set(text)) > 3)
+
+
+@given(
+    SECRETS,
+    st.sampled_from(
+        [str, repr, ascii, json.dumps, quote, quote_plus, lambda s: quote(s, safe=""), lambda s: str(s.encode())]
+    ),
+)
+def test_a_masked_text_shows_no_secret_whatever_wrote_it(secret: str, writer: Callable[[str], str]) -> None:
+    text = masker([secret])(f"<{writer(secret)}>")
+    assert "***" in text
+    assert writer(secret)[1:-1] not in text
+
+
+@given(SECRETS)
+def test_what_is_shown_of_a_value_has_none_of_its_secrets(secret: str) -> None:
+    for value in (
+        {"password": secret},
+        {"a": [{"token": secret}, ("x", {"api_key": secret})]},
+        json.dumps({"a": {"secret": secret}}),
+        f"amqp://u:{quote(secret, safe='')}@h",
+        [f"http://u:{quote(secret, safe='')}@h"],
+        {f"http://u:{quote(secret, safe='')}@h"},
+    ):
+        assert secret in set(secrets_in("option", value))
+        shown = repr(masked("option", value))
+        assert "***" in shown
+        assert not [text for text in (secret, quote(secret, safe=""), repr(secret)[1:-1]) if text in shown]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password",
+        "Passwd",
+        "passphrase",
+        "pass",
+        "redis_pass",
+        "pwd",
+        "secret",
+        "client_secret",
+        "token",
+        "aws_session_token",
+        "credentials",
+        "api_key",
+        "apikey",
+        "api-key",
+        "access_key",
+        "secret_access_key",
+        "private_key",
+        "AccountKey",
+        "key",
+    ],
+)
+def test_names_that_tell_of_a_secret_are_known(name: str) -> None:
+    assert is_secret_name(name)
+    assert masked(name, "x") == "***"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["visibility_timeout", "fanout_prefix", "key_prefix", "ordering_key", "passive", "region", "monkey", "username"],
+)
+def test_names_that_do_not_are_left_alone(name: str) -> None:
+    assert not is_secret_name(name)
+    assert masked(name, "x") == "x"
+    assert list(secrets_in(name, "x")) == []

@@ -13,6 +13,7 @@ import math
 import pickle
 import subprocess
 import sys
+import tracemalloc
 import uuid
 import zlib
 
@@ -327,6 +328,18 @@ def test_a_zip_bomb_is_cut_off_at_the_limit(name):
     assert len(Codec(max_decoded=1_000_002).decode(body, headers)) == 1_000_000
     with pytest.raises(DecodeError, match="max_decoded=1000001"):
         Codec(max_decoded=1_000_001).decode(body, headers)
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_zip_bomb_is_not_unpacked_first(name):
+    body = BOMBS[name](bytes(50_000_000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DecodeError, match="max_decoded=1000"):
+            Codec(max_decoded=1000).decode(body, JSON | {"content-compression": name})
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("name", BOMBS)

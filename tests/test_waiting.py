@@ -27,6 +27,7 @@ class Store:
         self.records = {}
         self.reads = []
         self.watches = []
+        self.turn = None
         self.reading = 0
         self.most_reading = 0
         self.before_read = lambda keys: None
@@ -63,7 +64,7 @@ class Store:
             self.condition.notify_all()
         self.before_watch(seen)
         with self.condition:
-            self.condition.wait_for(lambda: self._changed(seen), timeout)
+            self.condition.wait_for(lambda: self._changed(seen), self.turn or timeout)
             return self._changed(seen)
 
     def _changed(self, seen):
@@ -275,14 +276,27 @@ def test_leaders_follow_one_another_until_the_last_record_has_come(store, waitin
 
 
 def test_a_late_comer_is_not_kept_waiting_by_a_watch_that_does_not_know_it(store, pool):
+    store.turn = 10 * HANG
     waiting = waiting_on(store, "push")
     first = pool.submit(waiting.wait, "first", known=False, timeout=math.inf)
     with store.condition:
         assert store.condition.wait_for(lambda: store.watches, HANG)
     record = store.put("late")
-    assert pool.submit(waiting.wait, "late", known=False, timeout=math.inf).result(HANG) is record
+    assert pool.submit(waiting.wait, "late", known=False, timeout=math.inf).result(HANG / 2) is record
     assert not first.done()
     store.put("first")
+    assert first.result(HANG).key == "first"
+
+
+def test_a_late_comer_is_looked_at_without_a_pause(store, pool):
+    clock = ManualClock()
+    waiting = waiting_on(store, "poll", clock)
+    first = pool.submit(waiting.wait, "first", known=False, timeout=math.inf)
+    clock.wait_for_waiters(1)
+    record = store.put("late")
+    late = pool.submit(waiting.wait, "late", known=False, timeout=math.inf)
+    assert late.result(HANG / 2) is record  # the clock stands still
+    waiting.stored(store.put("first"))
     assert first.result(HANG).key == "first"
 
 
@@ -318,23 +332,20 @@ def test_an_error_that_lasts_reaches_everybody_who_waits(store, waiting, pool):
 
 def test_an_error_of_one_with_little_time_is_its_own(store, pool):
     waiting = waiting_on(store, "poll", patience=1000)
-    broken, second_in = threading.Event(), threading.Event()
+    failed = threading.Event()
 
     def fail_once(keys):
-        if not broken.is_set():
-            broken.set()
-            assert second_in.wait(HANG)
+        if set(keys) == {"a", "b"} and not failed.is_set():
+            failed.set()
             raise ConnectionLost("down")
 
     store.before_read = fail_once
-    hasty = pool.submit(waiting.wait, "a", known=False, timeout=0.5)
-    assert broken.wait(HANG)
-    patient = pool.submit(waiting.wait, "a", known=False, timeout=math.inf)
-    wait_for_waiters(waiting, 2)
-    second_in.set()
+    hasty = pool.submit(waiting.wait, "a", known=False, timeout=30)
+    wait_for_looks(store, waiting)  # it leads
+    patient = pool.submit(waiting.wait, "b", known=False, timeout=math.inf)
     with pytest.raises(ConnectionLost):
         hasty.result(HANG)
-    record = store.put("a")
+    record = store.put("b")
     assert patient.result(HANG) is record
 
 

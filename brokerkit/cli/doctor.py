@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 import typer
 
 from brokerkit._clock import SYSTEM_CLOCK
+from brokerkit._targets import Target, target
 from brokerkit.broker import Broker
 from brokerkit.capabilities import is_missing
 from brokerkit.cli import exits
 from brokerkit.cli.advice import of_broker, of_results
-from brokerkit.cli.targets import Target, target
 from brokerkit.cli.terminal import Debug, Json, Terminal, Url, table, terminal
 from brokerkit.errors import BrokerkitError, InconsistencyError, QueueNotFound
 from brokerkit.models import new_id

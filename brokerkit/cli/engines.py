@@ -9,9 +9,9 @@ from typing import Any
 import typer
 
 from brokerkit import registry
+from brokerkit._targets import target
 from brokerkit.capabilities import Absent, Impossible, promises
 from brokerkit.cli import exits
-from brokerkit.cli.targets import target
 from brokerkit.cli.terminal import Debug, Json, Terminal, Url, table, terminal
 from brokerkit.errors import BrokerkitError
 from brokerkit.registry import Kind, Plugin

@@ -14,8 +14,8 @@ from brokerkit.broker import Broker
 from brokerkit.cli import exits
 from brokerkit.cli.bodies import body_fields, readable
 from brokerkit.cli.claims import Claims
+from brokerkit.cli.opening import open_broker
 from brokerkit.cli.queues import QueueName
-from brokerkit.cli.targets import open_broker
 from brokerkit.cli.terminal import Debug, Json, Terminal, Url, terminal
 from brokerkit.errors import BrokerkitError, EncodeError, QueueNotFound, SendFailed
 from brokerkit.models import Received

@@ -12,7 +12,7 @@ from brokerkit._dead_letters import DeadLetter
 from brokerkit.broker import Broker
 from brokerkit.cli import exits
 from brokerkit.cli.bodies import body_fields, readable
-from brokerkit.cli.targets import open_broker
+from brokerkit.cli.opening import open_broker
 from brokerkit.cli.terminal import Debug, Json, Terminal, Url, table, terminal
 from brokerkit.errors import QueueNotFound
 

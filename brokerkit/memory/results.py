@@ -19,7 +19,15 @@ from brokerkit.models import Outcome, Record
 from brokerkit.options import Options, setting
 from brokerkit.url import URL
 
-__all__ = ["MemoryResultBackend", "MemoryResultOptions", "MemoryResults", "StoredRecord", "results_named"]
+__all__ = [
+    "CAPABILITIES",
+    "Address",
+    "MemoryResultBackend",
+    "MemoryResultOptions",
+    "MemoryResults",
+    "StoredRecord",
+    "results_named",
+]
 
 CAPABILITIES: Final = ResultCapabilities(
     product="memory",

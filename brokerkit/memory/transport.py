@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Sequence
 from typing import ClassVar, Self
 
@@ -16,7 +15,7 @@ from brokerkit.models import Depth, Message, Outcome, Queue, Received
 from brokerkit.options import Options
 from brokerkit.url import URL
 
-__all__ = ["MemoryReceiver", "MemoryTransport", "server_named"]
+__all__ = ["CAPABILITIES", "MemoryReceiver", "MemoryTransport", "server_named"]
 
 CAPABILITIES = Capabilities(
     product="memory",
@@ -49,17 +48,7 @@ CAPABILITIES = Capabilities(
     group_commit=False,
 )
 
-_servers: dict[str, MemoryServer] = {}
-_servers_lock = threading.Lock()
-
-
-def _after_fork() -> None:
-    global _servers_lock  # noqa: PLW0603 - the parent's lock may have been held
-    _servers_lock = threading.Lock()
-    _servers.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork)
+_servers: dict[tuple[int, str], MemoryServer] = {}
 
 
 def server_named(name: str, clock: Clock) -> MemoryServer:
@@ -68,8 +57,8 @@ def server_named(name: str, clock: Clock) -> MemoryServer:
     Raises:
         InvalidOption: it runs by another clock.
     """
-    with _servers_lock:
-        server = _servers.setdefault(name, MemoryServer(clock))
+    # by process: a forked child must not meet the parent's server, whose lock may have been held
+    server = _servers.setdefault((os.getpid(), name), MemoryServer(clock))
     if server.clock is not clock:
         raise InvalidOption(f"option 'clock': memory://{name} already runs by another clock; use another name")
     return server

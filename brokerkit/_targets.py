@@ -1,4 +1,4 @@
-"""From one URL on the command line to a broker and a result store, each with the options that are its own."""
+"""From one URL to a broker and a result store, each with the options that are its own; for commands that take one URL."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import Any
 
 from brokerkit import registry
 from brokerkit.broker import Broker, connect
-from brokerkit.cli.terminal import Terminal
 from brokerkit.errors import UnknownScheme
 from brokerkit.options import BrokerOptions, ResultOptions
 from brokerkit.registry import Plugin
 from brokerkit.results import ResultStore, results
 from brokerkit.url import URL
 
-__all__ = ["Target", "open_broker", "target"]
+__all__ = ["Target", "target"]
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,18 @@ class Target:
     broker_url: URL
     results_url: URL
 
-    def broker(self, **options: Any) -> Broker:
-        """Connect to the broker; refused if the scheme has none."""
-        return connect(self.broker_url, **options)
+    def broker(self, *, url: URL | None = None, **options: Any) -> Broker:
+        """Connect to the broker, or to another one of its kind at `url`; refused if the scheme has none.
+
+        Options of the URL stand above those given here.
+        """
+        address = url or self.broker_url
+        return connect(address, **{name: value for name, value in options.items() if name not in dict(address.query)})
+
+    @property
+    def transport_options(self) -> tuple[str, ...]:
+        """The names of the transport's own options."""
+        return _options(self.transport) if self.transport else ()
 
     def results(self, **options: Any) -> ResultStore:
         """Connect to the result store; refused if the scheme has none."""
@@ -70,17 +78,6 @@ def target(text: str) -> Target:
         url.with_query(pair for pair in url.query if pair[0] in of_broker or pair[0] not in of_results),
         url.with_query(pair for pair in url.query if pair[0] in of_results or pair[0] not in of_broker),
     )
-
-
-def open_broker(out: Terminal, text: str) -> Broker:
-    """Connect for one command, and say so if nobody else can see what it does."""
-    broker = target(text).broker()
-    if broker.capabilities.shared == "process":
-        out.remark(
-            f"note: {broker.capabilities.product} lives in this process only: it was empty when this command began, "
-            "and ends with it"
-        )
-    return broker
 
 
 def _options(plugin: Plugin) -> tuple[str, ...]:

@@ -1,0 +1,144 @@
+"""What a plugin brings to be measured: its rivals and its goals.
+
+The entry point group `brokerkit.benchmarks` holds a `Benchmark` under the name that `brokerkit bench NAME` takes. These are
+protocols: a plugin imports nothing from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol, TypeAlias
+
+from brokerkit.errors import PluginBroken, UnknownScheme, nearest
+
+__all__ = ["GROUP", "Benchmark", "Contender", "Goal", "Threads", "find"]
+
+GROUP: Final = "brokerkit.benchmarks"
+
+Threads: TypeAlias = Literal["shared", "own", "no"]
+
+
+class Contender(Protocol):
+    """One way to move messages through an engine. Used by one thread, unless `threads` says more.
+
+    Attributes:
+        name: shown, and what goals refer to.
+        threads: how many threads send at once: "shared", all use one contender; "own", each opens one; "no", not at all.
+        note: what it does less than the others, for the report; may be empty.
+    """
+
+    name: str
+    threads: Threads
+    note: str
+
+    def open(self, folder: Path) -> None:
+        """Make the queue in a folder of this contender's own, unless it is there. Other processes may open it too."""
+        ...
+
+    def send(self, body: bytes) -> None:
+        """Send one message; it is stored when this returns."""
+        ...
+
+    def send_many(self, bodies: Sequence[bytes]) -> None:
+        """Send one batch; it is stored when this returns."""
+        ...
+
+    def consume(self, count: int, *, prefetch: int) -> tuple[int, int]:
+        """Consume and ack `count` messages that are there, holding at most `prefetch`; all acks are done on return.
+
+        Returns:
+            How many came, and the bytes of their bodies together.
+        """
+        ...
+
+    def receive(self, timeout: float) -> bytes | None:
+        """Receive one message as soon as it comes, ack it, and return its body; None if none came in time."""
+        ...
+
+    def depth(self) -> int:
+        """Return how many messages wait or are held."""
+        ...
+
+    def purge(self) -> None:
+        """Remove all messages."""
+        ...
+
+    def close(self) -> None:
+        """Let go."""
+        ...
+
+
+class Goal(Protocol):
+    """One goal, of a cell at 1 KiB.
+
+    Attributes:
+        cell: its name, as in `cells`, or "latency", "deep", "import".
+        mode: of the engine; None for all.
+        versus: the contender that brokerkit is compared with; empty for a figure of its own.
+        bound: "at least" or "at most".
+        value: a ratio, or, without `versus`, the figure itself: seconds of latency, or the ratio of deep to shallow.
+    """
+
+    @property
+    def cell(self) -> str: ...  # noqa: D102 - see Attributes
+    @property
+    def mode(self) -> str | None: ...  # noqa: D102
+    @property
+    def versus(self) -> str: ...  # noqa: D102
+    @property
+    def bound(self) -> Literal["at least", "at most"]: ...  # noqa: D102
+    @property
+    def value(self) -> float: ...  # noqa: D102
+
+
+class Benchmark(Protocol):
+    """One engine's benchmark.
+
+    Attributes:
+        title: the engine's name, for people.
+        modes: in the order of the report; the first is the default mode.
+        driver: the name of the contender that is the raw driver.
+        peer: the name of the contender that does brokerkit's job.
+        goals: what brokerkit shall reach.
+        modules: modules whose time to import is compared with brokerkit's.
+    """
+
+    title: str
+    modes: Sequence[str]
+    driver: str
+    peer: str
+    goals: Sequence[Goal]
+    modules: Sequence[str]
+
+    def url(self, folder: Path, mode: str) -> str:
+        """Return the URL with which brokerkit enters in this mode."""
+        ...
+
+    def rivals(self, mode: str) -> Sequence[Contender]:
+        """Return new contenders for a mode. One that knows no modes is returned for each, and measured once."""
+        ...
+
+    def versions(self) -> Mapping[str, str]:
+        """Return what is measured, by name."""
+        ...
+
+
+def find(name: str) -> Benchmark:
+    """Return an installed benchmark.
+
+    Raises:
+        UnknownScheme: there is none of this name; the text lists the others.
+        PluginBroken: it cannot be imported.
+    """
+    installed = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if name not in installed:
+        known = ", ".join(sorted(installed)) or "none"
+        raise UnknownScheme(f"no benchmark {name!r}{nearest(name, installed)} (installed: {known})")
+    try:
+        benchmark: Any = installed[name].load()
+    except Exception as error:
+        raise PluginBroken(f"the benchmark {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+    found: Benchmark = benchmark
+    return found
