@@ -6,12 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import Distribution, EntryPoint, distributions
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from brokerkit.abc import ResultBackend, Transport
 from brokerkit.errors import DuplicateScheme, PluginBroken, PluginNotInstalled, UnknownScheme, nearest
 from brokerkit.url import URL
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution, EntryPoint
 
 __all__ = ["Kind", "Plugin", "find", "forget", "installed"]
 
@@ -141,6 +143,8 @@ class _Scan:
 
 @lru_cache(maxsize=2)
 def _scan(kind: Kind) -> _Scan:
+    from importlib.metadata import distributions  # noqa: PLC0415 - half the cost of `import brokerkit`, if it stood above
+
     found: dict[str, list[Plugin]] = {}
     unreadable: list[str] = []
     seen: set[str] = set()
