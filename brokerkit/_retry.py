@@ -86,9 +86,10 @@ class Caller:
                 return function(max(pauses.left(), 0.001))
             except Exception as error:  # noqa: BLE001 - the table decides what it is
                 translated = self.translate(error, doing)
-                if not translated.retryable or not pauses.pause():
-                    fail(translated)
-                self.tell_retry(doing, translated)
+            # outside of the handler: what is raised here has the cleansed cause, and no context beside it
+            if not translated.retryable or not pauses.pause():
+                fail(translated)
+            self.tell_retry(doing, translated)
 
     def pauses(self, timeout: float | None = None) -> Pauses:
         """Return the pauses of one call."""

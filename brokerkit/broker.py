@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack, final
 from weakref import WeakSet
@@ -13,6 +13,7 @@ from brokerkit._composing import Composer, Sending, Settings
 from brokerkit._dead_letters import DeadLetter
 from brokerkit._events import Event, Listener, emit
 from brokerkit._retry import Caller
+from brokerkit._secrets import masker, secrets_in
 from brokerkit._sending import Sender
 from brokerkit.abc import Clock, SupportsDepth, SupportsFanout, Transport
 from brokerkit.capabilities import Capabilities
@@ -54,7 +55,8 @@ def connect(
     given = gather(parsed, options, transport_options)
     core, own = resolve(given, BrokerOptions, plugin.options_type, scheme=parsed.full_scheme)
     assert isinstance(core, BrokerOptions)  # noqa: S101 - for the type checker
-    return Broker(plugin, parsed.with_query(()), core, own, clock=clock or SYSTEM_CLOCK, on_event=on_event, mask=parsed)
+    mask = masker([*parsed.secrets, *secrets_in("", given)])
+    return Broker(plugin, parsed.with_query(()), core, own, clock=clock or SYSTEM_CLOCK, on_event=on_event, mask=mask)
 
 
 @final
@@ -80,7 +82,7 @@ class Broker:
         *,
         clock: Clock,
         on_event: Listener | None,
-        mask: URL | None = None,
+        mask: Callable[[str], str],
     ) -> None:
         self.url = url
         self.options = options
@@ -98,7 +100,7 @@ class Broker:
             policy=options.retry_policy,
             timeout=options.timeout,
             clock=clock,
-            mask=(mask or url).mask,
+            mask=mask,
             listener=on_event,
         )
         self._composer = Composer(self.codec, self.capabilities, clock)

@@ -12,6 +12,7 @@ from brokerkit import _forks
 from brokerkit._clock import sleep
 from brokerkit._events import Event
 from brokerkit._leases import Leases
+from brokerkit._retry import fail
 from brokerkit._run import run_handlers
 from brokerkit._settling import Settling
 from brokerkit.delivery import Delivery
@@ -208,17 +209,18 @@ class Consumer:
         except Exception as error:  # noqa: BLE001 - the table decides what it is
             leases.put_back(acks)
             translated = self._broker.caller.translate(error, f"receive from {', '.join(map(repr, self.queues))}")
-            if not translated.retryable or not self._pause(deadline):
-                raise translated from translated.__cause__
-            self._tell_failed(translated)
-            return True
-        self._failures = 0
-        leases.acked(acks, lost)
-        if claimed:
-            leases.hold(claimed)
-            self._buffer.extend(claimed)
-            return True
-        return self._clock.monotonic() < deadline
+        else:
+            self._failures = 0
+            leases.acked(acks, lost)
+            if claimed:
+                leases.hold(claimed)
+                self._buffer.extend(claimed)
+                return True
+            return self._clock.monotonic() < deadline
+        if not translated.retryable or not self._pause(deadline):
+            fail(translated)
+        self._tell_failed(translated)
+        return True
 
     def _pause(self, deadline: float) -> bool:
         """Wait before another try after a failure; False, at once, if the deadline comes first."""

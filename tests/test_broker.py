@@ -30,7 +30,7 @@ from brokerkit.testing import Faults, ManualClock
 
 @pytest.fixture
 def broker():
-    with brokerkit.connect(f"memory://{uuid.uuid4().hex}", retry_policy={"interval_start": 0, "interval_step": 0}) as b:
+    with brokerkit.connect(f"memory://{uuid.uuid4().hex}", retry_policy={"interval_start": 0.001}) as b:
         b.declare("q")
         yield b
 

@@ -5,7 +5,8 @@ import uuid
 
 import pytest
 
-from brokerkit.errors import Closed, InvalidOption
+import brokerkit
+from brokerkit.errors import Closed, InvalidOption, InvalidURL
 from brokerkit.memory import MemoryOptions, MemoryTransport
 from brokerkit.models import Depth, Message, Queue
 from brokerkit.testing import ManualClock
@@ -182,3 +183,10 @@ def test_a_closed_transport_says_so(transport):
     transport.close(timeout=1)
     with pytest.raises(Closed):
         transport.send("q", [message()], timeout=1)
+
+
+@pytest.mark.parametrize("url", ["memory+foo://", "memory://a:1", "memory://a;b"])
+@pytest.mark.parametrize("connect", [brokerkit.connect, brokerkit.results])
+def test_a_url_that_means_nothing_here_is_refused(url, connect):
+    with pytest.raises(InvalidURL, match="memory://name/virtual-host"):
+        connect(url)

@@ -56,9 +56,10 @@ from brokerkit.models import new_id
 
 ahead = [new_id(1.0) for _ in range(10)]
 child = os.fork()
-print("\\n".join(f"{child == 0} {made}" for made in [*ahead * (child != 0), *(new_id(1.0) for _ in range(1000))]), flush=True)
+made = [*ahead * (child != 0), *(new_id(1.0) for _ in range(1000))]
 if child:
-    assert os.waitpid(child, 0)[1] == 0
+    assert os.waitpid(child, 0)[1] == 0  # one writes after the other
+print("".join(f"{child == 0} {one}\\n" for one in made), end="", flush=True)
 """
 
 

@@ -15,6 +15,7 @@ from typing import ClassVar, Final, Self
 from brokerkit.abc import Clock, ResultBackend, SupportsWait
 from brokerkit.capabilities import Absence, Durability, ResultCapabilities
 from brokerkit.errors import AlreadyFinal, Closed, ErrorTable, InvalidOption
+from brokerkit.memory.options import server_name
 from brokerkit.models import Outcome, Record
 from brokerkit.options import Options, setting
 from brokerkit.url import URL
@@ -116,7 +117,7 @@ class MemoryResultBackend(ResultBackend, SupportsWait):
     @classmethod
     def from_url(cls, url: URL, options: MemoryResultOptions, *, clock: Clock) -> Self:
         """Build from `memory://name/virtual-host`."""
-        return cls(results_named(url.hosts[0][0] if url.hosts else "", clock), url.virtual_host, options)
+        return cls(results_named(server_name(url), clock), url.virtual_host, options)
 
     def put(self, records: Sequence[Record], *, ttl: float | None, timeout: float) -> Sequence[Outcome]:  # noqa: ARG002 - nothing here waits
         """See `ResultBackend.put`."""

@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 from brokerkit.abc import Clock, Receiver, SupportsDepth, SupportsFanout, Transport
 from brokerkit.capabilities import Capabilities, Delay, Durability, Fanout, Impossible, Lease, Priority, Redelivery
 from brokerkit.errors import Closed, ErrorTable, InvalidOption, QueueNotFound
-from brokerkit.memory.options import MemoryOptions
+from brokerkit.memory.options import MemoryOptions, server_name
 from brokerkit.memory.server import Binding, MemoryServer
 from brokerkit.models import Depth, Message, Outcome, Queue, Received
 from brokerkit.options import Options
@@ -82,8 +82,12 @@ class MemoryTransport(Transport, SupportsFanout, SupportsDepth):
 
     @classmethod
     def from_url(cls, url: URL, options: MemoryOptions, *, clock: Clock) -> Self:
-        """Build from `memory://name/virtual-host`."""
-        return cls(server_named(url.hosts[0][0] if url.hosts else "", clock), url.virtual_host, options)
+        """Build from `memory://name/virtual-host`.
+
+        Raises:
+            InvalidURL: it has more than that.
+        """
+        return cls(server_named(server_name(url), clock), url.virtual_host, options)
 
     def declare(self, queue: Queue, *, timeout: float) -> None:  # noqa: ARG002 - nothing here waits
         """See `Transport.declare`."""
