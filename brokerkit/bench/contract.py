@@ -78,7 +78,8 @@ class Goal(Protocol):
         mode: of the engine; None for all.
         versus: the contender that brokerkit is compared with; empty for a figure of its own.
         bound: "at least" or "at most".
-        value: a ratio, or, without `versus`, the figure itself: seconds of latency, or the ratio of deep to shallow.
+        value: a ratio, or, without `versus`, the figure itself: seconds of latency, the ratio of deep to shallow, or how many
+            clients of brokers `import brokerkit` loads.
     """
 
     @property

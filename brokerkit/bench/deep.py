@@ -16,6 +16,7 @@ SHALLOW: Final = 1_000
 DEEP: Final = 1_000_000
 _TAKEN: Final = 500
 _FILL: Final = 5_000
+_TURNS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def depths(
     Args:
         shallow: open and empty.
         deep: likewise, in another folder.
-        rounds: turns; medians are returned.
+        rounds: each is several turns; medians are returned.
         waiting: messages in the deep queue.
         tell: is told of the progress.
     """
@@ -61,7 +62,7 @@ def depths(
     found = []
     for prefetch in (100, 1):
         samples: dict[str, list[Sample]] = {"shallow": [], "deep": []}
-        for turn in range(rounds + 1):  # the first warms up
+        for turn in range(_TURNS * rounds + 1):  # the first warms up
             for which, entrant in (("shallow", shallow), ("deep", deep)):
                 sample = _take(entrant, prefetch)
                 if turn:

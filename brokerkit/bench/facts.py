@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,7 +25,7 @@ def machine() -> dict[str, str]:
     }
 
 
-def package_versions(names: tuple[str, ...]) -> Mapping[str, str]:
+def package_versions(names: Sequence[str]) -> dict[str, str]:
     """Return the versions of those packages that are installed."""
     found = {}
     for name in names:

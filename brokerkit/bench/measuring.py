@@ -16,12 +16,14 @@ from brokerkit.bench.imports import Import, imports
 from brokerkit.bench.latency import latencies
 from brokerkit.bench.ours import BROKERKIT, Ours
 
-__all__ = ["Figures", "Key", "Run", "Settings"]
+__all__ = ["Figures", "Key", "Run", "Settings", "turned"]
 
 _WARM_UP: Final = 200
-_LEAST: Final = 200
+_LEAST: Final = 50
 _MOST: Final = 20_000
-_STEP: Final = 100
+_STEP: Final = 50
+_SLICES: Final = 4
+"""Turns of the contenders within one cell of one round: a disk that is slow for a moment is slow for all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +56,7 @@ class Figures:
     """What was measured.
 
     Attributes:
-        samples: of each cell, one a round.
+        samples: of each cell, several a round.
         latency: seconds, of each entrant's messages.
         deep: see `Depths`.
         imports: see `Import`.
@@ -106,9 +108,8 @@ class Run:
             self._cells(entrants, warm_up=True)
             for number in range(self._settings.rounds):
                 self._tell(f"round {number + 1} of {self._settings.rounds}")
-                turned = entrants[number % len(entrants) :] + entrants[: number % len(entrants)]
-                self._cells(turned, warm_up=False)
-                self._latency(turned)
+                self._cells(turned(entrants, number), warm_up=False)
+                self._latency(turned(entrants, number))
         if self._settings.deep:
             self._deep()
         self._tell("imports")
@@ -144,15 +145,16 @@ class Run:
     def _cells(self, entrants: Sequence[Entrant], *, warm_up: bool) -> None:
         for size in self._settings.sizes:
             for cell in CELLS:
-                for entrant in entrants:
-                    if cell.fit(entrant.contender):
+                fit = [entrant for entrant in entrants if cell.fit(entrant.contender)]
+                for number in range(1 if warm_up else _SLICES):
+                    for entrant in turned(fit, number):
                         self._cell(cell, size, entrant, warm_up=warm_up)
 
     def _cell(self, cell: Cell, size: int, entrant: Entrant, *, warm_up: bool) -> None:
         key = (cell.name, size, entrant.name)
         if warm_up:
             sample = cell.work(entrant, bodies(_WARM_UP, size))
-            fitting = int(sample.rate * self._settings.budget) // _STEP * _STEP
+            fitting = int(sample.rate * self._settings.budget / _SLICES) // _STEP * _STEP
             self._counts[key] = min(max(fitting, _LEAST), _MOST)
         else:
             self.figures.samples.setdefault(key, []).append(cell.work(entrant, bodies(self._counts[key], size)))
@@ -168,3 +170,9 @@ class Run:
             if mode == self._modes[0] and make().name in (BROKERKIT, self._brought.driver):
                 with self._open(make, mode, "-shallow") as shallow, self._open(make, mode, "-deep") as deep:
                     self.figures.deep += depths(shallow, deep, rounds=self._settings.rounds, tell=self._tell)
+
+
+def turned(entrants: Sequence[Entrant], number: int) -> list[Entrant]:
+    """Return the same ones in an order that begins with another one for each number."""
+    first = number % len(entrants)
+    return [*entrants[first:], *entrants[:first]]

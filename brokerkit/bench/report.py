@@ -9,10 +9,11 @@ from typing import Any, final
 
 from brokerkit.bench.cells import CELLS
 from brokerkit.bench.contract import Benchmark, Goal
+from brokerkit.bench.facts import machine, package_versions
 from brokerkit.bench.measuring import Figures, Settings
 from brokerkit.bench.ours import BROKERKIT
 
-__all__ = ["Met", "Report", "Row"]
+__all__ = ["Met", "Report", "Row", "report_of"]
 
 _GOAL_SIZE = 1024
 
@@ -26,9 +27,9 @@ class Row:
         size: of the bodies, in bytes.
         mode: of the engine.
         contender: its name, without the mode.
-        rate: messages a second, the median of all rounds.
+        rate: messages a second, the median of all turns.
         cpu_us: microseconds of client's processor time a message, likewise.
-        rates: of each round.
+        rates: of each turn.
     """
 
     cell: str
@@ -104,6 +105,11 @@ class Report:
     def missed(self) -> list[Met]:
         """The goals that were not reached."""
         return [goal for goal in self.goals if not goal.met]
+
+    @property
+    def spread(self) -> float:
+        """How many times as fast the fastest turn of a cell was as the slowest; the median of all cells."""
+        return median(max(row.rates) / min(row.rates) for row in self.rows)
 
     def row(self, cell: str, size: int, mode: str, contender: str) -> Row | None:
         """Return one contender in one cell; None if it was not measured."""
@@ -186,20 +192,25 @@ class Report:
             ours_deep = [one.ratio for one in self.figures.deep if one.name == f"{BROKERKIT} {mode}"]
             return max(ours_deep, default=None)
         if goal.cell == "import":
-            seconds = {one.module: one.seconds for one in self.figures.imports}
-            return seconds[BROKERKIT] / seconds[goal.versus] if goal.versus in seconds else None
+            return next((float(len(one.clients)) for one in self.figures.imports if one.module == BROKERKIT), None)
         size = _GOAL_SIZE if _GOAL_SIZE in self.settings.sizes else self.settings.sizes[-1]
         return self.ratio(goal.cell, size, mode, goal.versus)
+
+
+def report_of(brought: Benchmark, settings: Settings, figures: Figures) -> Report:
+    """Return the report of a run that has just ended here."""
+    versions = package_versions(("brokerkit-messaging",)) | dict(brought.versions())
+    return Report(brought, settings, figures, machine=machine(), versions=versions)
 
 
 def _in_words(goal: Goal) -> str:
     titles = {cell.name: cell.title for cell in CELLS} | {
         "latency": "latency of an idle consumer in another process, median",
         "deep": "cost of a claim, 1,000,000 waiting against 1,000",
-        "import": "time of `import brokerkit`",
+        "import": "clients of brokers that `import brokerkit` loads",
     }
     mode = f" ({goal.mode})" if goal.mode else ""
     if goal.cell == "latency" and not goal.versus:
         return f"{titles[goal.cell]}{mode}: {goal.bound} {goal.value * 1000:g} ms"
-    versus = f" that of {goal.versus}" if goal.versus else ""
-    return f"{titles[goal.cell]}{mode}: {goal.bound} {goal.value:g} ×{versus}"
+    times = f" × that of {goal.versus}" if goal.versus else " ×" if goal.cell == "deep" else ""
+    return f"{titles[goal.cell]}{mode}: {goal.bound} {goal.value:g}{times}"

@@ -1,0 +1,17 @@
+"""The laws of brokerkit as a suite: proves what a transport or a result backend promises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from brokerkit_conformance.harness import Admin, Harness
+
+__all__ = ["Admin", "Harness", "suite"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "suite":  # it needs pytest, which the command does not
+        from brokerkit_conformance.pytest_suite import suite  # noqa: PLC0415
+
+        return suite
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

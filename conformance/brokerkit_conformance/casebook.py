@@ -1,0 +1,100 @@
+"""Cases are functions that belong to the suite, registered by law; nobody outside can replace or skip one."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeAlias
+
+from brokerkit_conformance.catalogue import catalogue
+
+if TYPE_CHECKING:
+    from brokerkit_conformance.bench import Bench
+
+__all__ = ["Case", "Casebook", "Test", "case", "casebook", "refusal"]
+
+Test: TypeAlias = "Callable[[Bench], None]"
+
+PACKAGE = "brokerkit_conformance.cases"
+
+
+@dataclass(slots=True)
+class Case:
+    """What is known to the suite about one law.
+
+    Attributes:
+        test: shows that the law holds.
+        refusal: shows that the power, where it is not claimed, is refused.
+        alone: no other case runs at the same time, as it counts threads or the like.
+    """
+
+    test: Test | None = None
+    refusal: Test | None = None
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Casebook:
+    """All cases, by law; and what went wrong when an area's file was imported, by area."""
+
+    cases: Mapping[str, Case]
+    broken: Mapping[str, str] = field(default_factory=dict)
+
+
+_cases: dict[str, Case] = {}
+
+
+def case(law_id: str, *, alone: bool = False) -> Callable[[Test], Test]:
+    """Register the case of a law."""
+
+    entry = _entry(law_id)
+
+    def register(test: Test) -> Test:
+        if entry.test is not None:
+            raise ValueError(f"{law_id} has two cases: {entry.test.__qualname__} and {test.__qualname__}")
+        entry.test, entry.alone = test, alone
+        return test
+
+    return register
+
+
+def refusal(*law_ids: str) -> Callable[[Test], Test]:
+    """Register the refusal twin of one or more laws."""
+
+    def register(test: Test) -> Test:
+        for law_id in law_ids:
+            entry = _entry(law_id)
+            if entry.refusal is not None:
+                raise ValueError(f"{law_id} has two refusals")
+            entry.refusal = test
+        return test
+
+    return register
+
+
+@cache
+def casebook() -> Casebook:
+    """Import every area's file, and return all cases. A file that cannot be imported leaves its laws without cases."""
+    broken: dict[str, str] = {}
+    package = importlib.import_module(PACKAGE)
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.name.startswith("_"):
+            continue
+        try:
+            importlib.import_module(f"{PACKAGE}.{module.name}")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the verdict says that the area did not run
+            broken[module.name.partition("_")[0].upper()] = (
+                f"{module.name}.py cannot be imported: {type(error).__name__}: {error}"
+            )
+    return Casebook(MappingProxyType(_cases), broken)
+
+
+def _entry(law_id: str) -> Case:
+    if law_id not in catalogue():
+        raise ValueError(f"no law {law_id!r} in the catalogue")
+    return _cases.setdefault(law_id, Case())

@@ -1,0 +1,85 @@
+"""The catalogue of laws: data that ships with the suite, with a digest over all of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Final, Literal
+
+__all__ = ["LEVELS", "Catalogue", "Duty", "Law", "catalogue"]
+
+LEVELS: Final = ("core", "lease", "fanout", "eviction", "faults", "clock", "scale")
+
+Duty = Literal["MUST", "SHOULD", "INFO"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Law:
+    """One law.
+
+    Attributes:
+        id: stable, "PUB-01".
+        version: of its case; rises when the case asks for something else.
+        area: "PUB".
+        title: the situation.
+        must: what the plugin has to do in it.
+        gate: whom it concerns: T every transport, R every result backend, S the portable layer, H the harness,
+            C:x whoever claims x, !x whoever does not.
+        tools: what the full case needs: P a proxy, K kills, A foreign access, C skewed clocks, L a leak probe, M processes.
+        needs: what the engine must have besides the gate: "processes", more than one of them can use it.
+        duty: MUST decides the verdict; SHOULD and INFO are reported.
+        level: the level of conformance that it belongs to.
+        since: the suite's version that brought its case; None, not yet in this suite.
+    """
+
+    id: str
+    version: int
+    area: str
+    title: str
+    must: str
+    gate: str
+    tools: tuple[str, ...]
+    needs: tuple[str, ...]
+    duty: Duty
+    level: str
+    since: str | None
+
+
+class Catalogue:
+    """All laws, by id, in order. Immutable."""
+
+    def __init__(self, laws: Iterable[Law], areas: Mapping[str, str], digest: str) -> None:
+        self._laws = {law.id: law for law in laws}
+        self.areas = dict(areas)
+        self.digest = digest
+
+    def __iter__(self) -> Iterator[Law]:
+        return iter(self._laws.values())
+
+    def __len__(self) -> int:
+        return len(self._laws)
+
+    def __contains__(self, law_id: object) -> bool:
+        return law_id in self._laws
+
+    def __getitem__(self, law_id: str) -> Law:
+        return self._laws[law_id]
+
+
+@cache
+def catalogue() -> Catalogue:
+    """Return the catalogue that this suite ships."""
+    text = files("brokerkit_conformance").joinpath("catalogue.json").read_text(encoding="utf-8")
+    return read(text)
+
+
+def read(text: str) -> Catalogue:
+    """Build a catalogue from JSON. Its digest is over the canonical form, so that layout does not matter."""
+    content = json.loads(text)
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    laws = [Law(**{**raw, "tools": tuple(raw["tools"]), "needs": tuple(raw["needs"])}) for raw in content["cases"]]
+    return Catalogue(laws, content["areas"], f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}")

@@ -1,0 +1,112 @@
+"""From a plugin's declared capabilities to what each law expects of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from brokerkit.capabilities import Capabilities, ResultCapabilities, is_missing
+from brokerkit_conformance.catalogue import Law
+from brokerkit_conformance.model import Expectation, How
+
+__all__ = ["Subject", "expectations", "expected"]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is under test: the declared capabilities of a transport, of a result backend, or of both."""
+
+    transport: Capabilities | None
+    results: ResultCapabilities | None
+
+
+def expectations(laws: Iterable[Law], subject: Subject) -> list[Expectation]:
+    """Return what is expected of each law."""
+    return [expected(law, subject) for law in laws]
+
+
+def expected(law: Law, subject: Subject) -> Expectation:
+    """Return what is expected of one law, by its gate."""
+    if law.since is None:
+        return Expectation(law.id, How.NOT_YET, "not yet in this suite")
+    kind, _, powers = law.gate.partition(":")
+    if kind == "H":
+        return Expectation(law.id, How.CASE)
+    engine = subject.results if kind == "R" or "counter" in powers else subject.transport
+    if kind == "S":
+        engine = subject.transport or subject.results
+    if engine is None:
+        return Expectation(
+            law.id, How.IMPOSSIBLE, f"the harness brings no {'result store' if kind == 'R' else 'broker'}"
+        )
+    if kind.startswith("!"):
+        return _only_without(law, kind[1:], engine)
+    missing = next((reason for power in filter(None, powers.split("+")) if (reason := _absence(engine, power))), None)
+    if missing is not None:
+        return Expectation(law.id, How.REFUSAL, missing)
+    return _with_needs(law, engine)
+
+
+def _only_without(law: Law, power: str, engine: Any) -> Expectation:
+    if _absence(engine, power) is None:
+        return Expectation(law.id, How.IMPOSSIBLE, f"the engine claims {power}, whose own cases run")
+    return Expectation(law.id, How.CASE)
+
+
+def _with_needs(law: Law, engine: Capabilities | ResultCapabilities) -> Expectation:
+    if "processes" in law.needs and engine.shared == "process":
+        # PUB-14's twin shows that a second process indeed sees nothing of it
+        how = How.REFUSAL if law.id == "PUB-14" else How.IMPOSSIBLE
+        return Expectation(law.id, how, f"{engine.product} lives within one process")
+    return Expectation(law.id, How.CASE)
+
+
+def _absence(engine: Any, power: str) -> str | None:
+    """Return why the engine does not have a power, or None if it claims it."""
+    try:
+        return _POWERS[power](engine)
+    except KeyError:
+        raise ValueError(f"the catalogue asks for a power {power!r} that no capability answers") from None
+
+
+def _field(name: str) -> Callable[[Any], str | None]:
+    def absence(engine: Any) -> str | None:
+        value = getattr(engine, name)
+        return f"no {name}: {value.reason}" if is_missing(value) else None
+
+    return absence
+
+
+def _fact(ok: Callable[[Any], bool], otherwise: str) -> Callable[[Any], str | None]:
+    return lambda engine: None if ok(engine) else otherwise
+
+
+def _fanout(ok: Callable[[Any], bool], otherwise: str) -> Callable[[Any], str | None]:
+    return lambda engine: _field("fanout")(engine) or (None if ok(engine.fanout) else otherwise)
+
+
+# the catalogue's words for powers → the capability that answers them
+_POWERS: Final[Mapping[str, Callable[[Any], str | None]]] = {
+    "auto_ack": _fact(lambda _: True, ""),  # the core's own
+    "batch": _fact(lambda _: True, ""),  # plugins slice batches to what the server takes
+    "count": _fact(lambda c: c.attempts != "flag", "does not count deliveries"),
+    "dedupe": _field("dedup"),
+    "delay": _field("delay"),
+    "dlq": _fact(lambda _: True, ""),  # the core's own
+    "durable": _fact(lambda c: c.durability.kill, "does not survive a kill"),
+    "fanout": _field("fanout"),
+    "fanout.durable": _fanout(lambda f: f.durable, "fanout is not durable"),
+    "fanout.pattern": _fanout(lambda f: f.patterns, "fanout has no patterns"),
+    "lease": _fact(lambda _: True, ""),  # the contract has none without
+    "lease.extend": _fact(lambda c: c.lease.extend, "leases cannot be extended"),
+    "lease.per_message": _fact(lambda c: c.lease.extend, "leases cannot be extended"),
+    "nack_delay": _field("release_delay"),
+    "order": _fact(lambda c: c.order != "none", "keeps no order"),
+    "order=group": _fact(lambda c: c.order == "group", "keeps no order by key"),
+    "order=queue": _fact(lambda c: c.order == "queue", "keeps no order of the queue"),
+    "priority": _field("priority"),
+    "redrive": _fact(lambda _: True, ""),  # the core's own
+    "stats": _fact(lambda c: bool(c.depth), "cannot count"),
+    "ttl": _field("message_ttl"),
+}

@@ -1,0 +1,127 @@
+"""What a plugin's author writes so that the suite can reach the engine."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from typing import Any, Final, Protocol
+
+from brokerkit_conformance.model import HarnessError
+
+__all__ = ["GROUP", "Admin", "Harness", "MovableClock", "load"]
+
+GROUP: Final = "brokerkit.conformance"
+
+
+class MovableClock(Protocol):
+    """A clock that the suite moves, such as `brokerkit.testing.ManualClock`."""
+
+    def advance(self, seconds: float) -> None:
+        """Move it, and wake everybody who waits on it."""
+        ...
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed moment."""
+        ...
+
+    def wait(self, condition: Any, timeout: float | None) -> bool:
+        """Wait on a held condition."""
+        ...
+
+
+class Admin(Protocol):
+    """Foreign access to the engine, around the plugin, with a client of its own."""
+
+    def count(self, queue: str) -> int:
+        """Return how many messages the server itself counts in a queue, in whatever state."""
+        ...
+
+    def delete(self, queue: str) -> None:
+        """Remove a queue behind the plugin's back."""
+        ...
+
+    def put_raw(self, queue: str, body: bytes) -> None:
+        """Put bytes that no brokerkit wrote where a message is expected."""
+        ...
+
+
+class Harness:
+    """How to reach one engine. Override what applies; what is not overridden makes its cases NOT_RUN, never passed.
+
+    The order of things is the suite's, never the harness's. `urls` and `results_urls` are called once for each case:
+    they may return the same URLs each time, as the suite keeps its cases apart by names of its own.
+    """
+
+    lease: float = 2.0
+    """Seconds of the leases that cases wait for in real time: short for fast engines, never below what the engine takes."""
+
+    def start(self) -> None:
+        """Start what has to run. Called once, before anything else."""
+
+    def stop(self) -> None:
+        """Stop it, and remove what is left. Called once, after everything."""
+
+    def urls(self) -> Sequence[str]:
+        """Return broker URLs of one server: the first is tested, the second leads to another virtual host of it."""
+        return ()
+
+    def results_urls(self) -> Sequence[str]:
+        """Return result store URLs of one server: the first is tested, the second is another application's."""
+        return ()
+
+    def options(self) -> Mapping[str, Any]:
+        """Return keywords for every `brokerkit.connect`."""
+        return {}
+
+    def results_options(self) -> Mapping[str, Any]:
+        """Return keywords for every `brokerkit.results`."""
+        return {}
+
+    def clock(self) -> MovableClock | None:
+        """Return a new clock for one case, if the engine waits by the injected clock alone: time is moved then."""
+        return None
+
+    def prepare(self) -> tuple[str, str] | None:
+        """Return ("module:function", argument), if it is to be called first in every process that the suite starts."""
+        return None
+
+    def admin(self) -> Admin | None:
+        """Return foreign access, if there is any."""
+        return None
+
+    def server_control(self) -> Any:
+        """Return what starts, kills and restarts the server, if anything can."""
+        return None
+
+    def storage_map(self) -> Mapping[str, Any] | None:
+        """Return which keys or rows play which role, for the cases of eviction."""
+        return None
+
+
+def load(name: str) -> Harness:
+    """Return a new harness from "module:Class", or from the entry point of that name in group `brokerkit.conformance`.
+
+    Raises:
+        HarnessError: there is none of that name, or it cannot be made; the text says what is known.
+    """
+    try:
+        made: Harness = _find(name)()
+    except Exception as error:
+        raise HarnessError(f"the harness {name!r} cannot be made: {type(error).__name__}: {error}") from error
+    return made
+
+
+def _find(name: str) -> Any:
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+    known = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in known:
+        listed = ", ".join(sorted(known)) or "none"
+        raise HarnessError(f"no harness {name!r} is installed (installed: {listed}); or write module:Class")
+    return known[name].load()

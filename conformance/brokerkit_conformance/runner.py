@@ -1,0 +1,214 @@
+"""Runs cases: each in a namespace and a thread of its own, many at once, none longer than the cap."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Final
+
+import brokerkit
+from brokerkit.results import results as open_results
+from brokerkit_conformance.bench import Bench
+from brokerkit_conformance.casebook import Casebook, Test, casebook
+from brokerkit_conformance.catalogue import Law
+from brokerkit_conformance.gates import Subject
+from brokerkit_conformance.harness import Harness
+from brokerkit_conformance.model import Evidence, Expectation, HarnessError, How, Inconclusive, NotRun, Outcome
+
+__all__ = ["CAP", "examine", "run_case", "run_cases", "subject_of"]
+
+CAP: Final = 30.0
+"""Real seconds that one case may take."""
+
+# these end a test in pytest without failing it; in a case they are errors
+_FOREIGN_SKIPS: Final = frozenset({"Skipped", "XFailed", "Exit", "OutcomeException", "SkipTest"})
+
+
+def subject_of(harness: Harness) -> Subject:
+    """Ask the plugin what it declares; nothing is connected.
+
+    Raises:
+        HarnessError: the harness gives URLs that do not lead to a plugin.
+    """
+    try:
+        clock = harness.clock()
+        transport = results = None
+        if urls := list(harness.urls()):
+            with brokerkit.connect(urls[0], clock=clock, **harness.options()) as broker:
+                transport = broker.capabilities
+        if urls := list(harness.results_urls()):
+            with open_results(urls[0], clock=clock, **harness.results_options()) as store:
+                results = store.capabilities
+    except Exception as error:
+        raise HarnessError(f"the harness's URLs lead nowhere: {type(error).__name__}: {error}") from error
+    if transport is None and results is None:
+        raise HarnessError("the harness gives neither urls() nor results_urls(): there is nothing to test")
+    return Subject(transport, results)
+
+
+def run_cases(
+    harness: Harness,
+    subject: Subject,
+    laws: Sequence[Law],
+    expectations: Iterable[Expectation],
+    *,
+    jobs: int = 8,
+    done: Callable[[Evidence], None] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> list[Evidence]:
+    """Run the cases of laws, those that need to be alone after the others. Returns one record a law that was run."""
+    how = {expectation.id: expectation for expectation in expectations}
+    book = casebook()
+    wanted = [law for law in laws if how[law.id].how.runs]
+    alone = {law.id for law in wanted if law.id in book.cases and book.cases[law.id].alone}
+    records: dict[str, Evidence] = {}
+
+    def run(law: Law) -> None:
+        if stopped():
+            return
+        records[law.id] = record = run_case(harness, subject, law, how[law.id], book)
+        if done is not None:
+            done(record)
+
+    with ThreadPoolExecutor(jobs, thread_name_prefix="conformance") as pool:
+        # list(): an error of the suite itself is raised here
+        list(pool.map(run, [law for law in wanted if law.id not in alone]))
+    for law in wanted:
+        if law.id in alone:
+            run(law)
+    return [records[law.id] for law in wanted if law.id in records]
+
+
+def run_case(
+    harness: Harness,
+    subject: Subject,
+    law: Law,
+    expectation: Expectation,
+    book: Casebook | None = None,
+    *,
+    cap: float = CAP,
+) -> Evidence:
+    """Run one case, and return its record, whatever happens."""
+    book = book or casebook()
+    entry = book.cases.get(law.id)
+    test = None if entry is None else entry.refusal if expectation.how is How.REFUSAL else entry.test
+    if test is None:
+        reason = book.broken.get(law.area) or f"this suite has no {expectation.how} of {law.id}"
+        return Evidence(id=law.id, version=law.version, outcome=Outcome.NOT_RUN, reason=reason)
+    good = Outcome.REFUSED_OK if expectation.how is How.REFUSAL else Outcome.PASS
+    began = time.monotonic()
+    outcome, reason, measured = examine(
+        test, lambda: Bench(harness, subject, f"bk{secrets.token_hex(4)}-{law.id.lower()}"), good, cap=cap
+    )
+    return Evidence(
+        id=law.id,
+        version=law.version,
+        outcome=outcome,
+        reason=reason,
+        seconds=time.monotonic() - began,
+        measured=measured,
+    )
+
+
+def examine(
+    test: Test, make_bench: Callable[[], Bench], good: Outcome = Outcome.PASS, *, cap: float = CAP
+) -> tuple[Outcome, str, dict[str, object]]:
+    """Run one test on a new bench in a thread of its own; returns its outcome, the reason, and what it measured."""
+    result: list[tuple[Outcome, str]] = []
+    benches: list[Bench] = []
+    strays: list[str] = []
+
+    def run() -> None:
+        try:
+            benches.append(bench := make_bench())
+            _run_on(bench, test)
+        except BaseException as error:  # noqa: BLE001 - every way to end has its outcome
+            result.append(_outcome(error))
+        else:
+            result.append((good, ""))
+
+    thread = threading.Thread(target=run, name="case", daemon=True)
+    with _watchers.watching(strays):
+        thread.start()
+        thread.join(cap)
+    if not result:
+        return Outcome.FAIL, f"hangs: no end after {cap:g} s\n{_stack_of(thread)}", {}
+    outcome, reason = result[0]
+    if strays and outcome.good:
+        outcome, reason = Outcome.FAIL, f"a thread died meanwhile: {strays[0]}"
+    return outcome, reason, dict(benches[0].measured) if benches else {}
+
+
+def _run_on(bench: Bench, test: Test) -> None:
+    try:
+        test(bench)
+    except BaseException:
+        with suppress(Exception):  # the first failure is the one to tell
+            bench.finish()
+        raise
+    bench.finish()
+
+
+def _outcome(error: BaseException) -> tuple[Outcome, str]:
+    if type(error).__name__ in _FOREIGN_SKIPS:
+        return Outcome.ERROR, f"tried to leave by {type(error).__name__}: no case can be skipped"
+    if isinstance(error, NotRun):
+        return Outcome.NOT_RUN, str(error)
+    if isinstance(error, Inconclusive):
+        return Outcome.INCONCLUSIVE, str(error)
+    if isinstance(error, HarnessError) or not isinstance(error, Exception):
+        return Outcome.ERROR, _text(error)
+    return Outcome.FAIL, _text(error)
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, AssertionError) and error.__cause__ is None:
+        frame = traceback.extract_tb(error.__traceback__)
+        place = next((f for f in reversed(frame) if "/cases/" in f.filename), None)
+        return f"{error}" + (f" [{place.filename.rsplit('/', 1)[-1]}:{place.lineno}]" if place else "")
+    return "".join(traceback.format_exception(error)[-6:]).strip()
+
+
+def _stack_of(thread: threading.Thread) -> str:
+    import sys  # noqa: PLC0415 - only for the rare case that hangs
+
+    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - the documented way to see another thread
+    return "".join(traceback.format_stack(frame)[-4:]) if frame else ""
+
+
+class _Watchers:
+    """Collects exceptions that end threads while cases run. Cases that run at once cannot be told apart: all are told."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watchers: list[list[str]] = []
+        self._previous: Callable[[threading.ExceptHookArgs], object] = threading.excepthook
+
+    @contextmanager
+    def watching(self, strays: list[str]) -> Iterator[None]:
+        """Take down in `strays` what ends any thread meanwhile."""
+        with self._lock:
+            if not self._watchers:
+                self._previous, threading.excepthook = threading.excepthook, self._note
+            self._watchers.append(strays)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._watchers[:] = [watcher for watcher in self._watchers if watcher is not strays]
+                if not self._watchers:
+                    threading.excepthook = self._previous
+
+    def _note(self, args: threading.ExceptHookArgs) -> None:
+        name = args.thread.name if args.thread else "?"
+        with self._lock:
+            for watcher in self._watchers:
+                watcher.append(f"{name}: {args.exc_type.__name__}: {args.exc_value}")
+
+
+_watchers = _Watchers()

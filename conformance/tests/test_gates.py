@@ -1,0 +1,96 @@
+"""From declared capabilities to what each law expects."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from brokerkit.capabilities import Absent
+from brokerkit.memory import MemoryTransport
+from brokerkit.memory.results import CAPABILITIES as RESULTS
+from brokerkit_conformance.casebook import casebook
+from brokerkit_conformance.catalogue import LEVELS, catalogue, read
+from brokerkit_conformance.gates import Subject, expectations, expected
+from brokerkit_conformance.model import How
+
+MEMORY = MemoryTransport.capabilities
+NONE = Absent("not built")
+
+
+def how(law_id, transport=MEMORY, results=RESULTS):
+    return expected(catalogue()[law_id], Subject(transport, results)).how
+
+
+def test_the_catalogue_has_all_laws_with_known_levels_and_duties():
+    laws = list(catalogue())
+    assert len(laws) == 291
+    assert {law.level for law in laws} == set(LEVELS)
+    assert {law.area for law in laws} == set(catalogue().areas)
+    assert [law.id for law in laws if law.duty == "INFO"] == ["ORD-08"]
+    assert sum(law.duty == "SHOULD" for law in laws) == 9
+
+
+def test_the_digest_is_over_the_content_and_not_the_layout():
+    text = '{"areas": {}, "cases": []}'
+    assert read(text).digest == read(text.replace(" ", "\n")).digest
+    assert read(text).digest != read('{"areas": {"X": "x"}, "cases": []}').digest
+
+
+def test_every_law_of_this_suite_has_its_case_and_no_other_has_one():
+    book = casebook()
+    assert not book.broken
+    assert {law.id for law in catalogue() if law.since} == {i for i, case in book.cases.items() if case.test}
+
+
+def test_every_power_that_a_case_of_this_suite_asks_for_has_a_refusal():
+    gated = [law for law in catalogue() if law.since and law.gate.startswith("C:")]
+    lean = replace(
+        MEMORY,
+        **dict.fromkeys(
+            ("delay", "release_delay", "priority", "message_ttl", "queue_expires", "max_length", "dedup", "fanout"), NONE
+        ),
+        attempts="flag",
+        order="none",
+        depth=(),
+        lease=replace(MEMORY.lease, extend=False),
+        max_batch=1,
+    )
+    refused = [law.id for law in gated if how(law.id, lean) is How.REFUSAL]
+    assert [i for i in refused if casebook().cases[i].refusal is None] == []
+    assert {"PUB-17", "FAN-01", "VIS-03", "RED-01"} <= set(refused)
+
+
+@pytest.mark.parametrize(
+    ("law_id", "change", "expected_how"),
+    [
+        ("PUB-01", {}, How.CASE),
+        ("PUB-17", {}, How.CASE),
+        ("PUB-17", {"message_ttl": NONE}, How.REFUSAL),
+        ("PUB-20", {}, How.REFUSAL),
+        ("FAN-05", {"fanout": replace(MEMORY.fanout, patterns=False)}, How.REFUSAL),
+        ("FAN-10", {"fanout": NONE}, How.REFUSAL),
+        ("VIS-03", {"lease": replace(MEMORY.lease, extend=False)}, How.REFUSAL),
+        ("RED-01", {"attempts": "flag"}, How.REFUSAL),
+        ("RED-07", {"attempts": "flag"}, How.CASE),
+        ("RED-07", {}, How.IMPOSSIBLE),
+        ("VIS-08", {}, How.IMPOSSIBLE),
+        ("VIS-08", {"shared": "host"}, How.CASE),
+        ("PUB-14", {}, How.REFUSAL),
+        ("PUB-14", {"shared": "network"}, How.CASE),
+        ("EVI-01", {}, How.NOT_YET),
+    ],
+)
+def test_gates(law_id, change, expected_how):
+    assert how(law_id, replace(MEMORY, **change)) is expected_how
+
+
+def test_a_harness_without_a_broker_or_without_results_is_asked_for_neither():
+    assert how("PUB-01", None) is How.IMPOSSIBLE
+    assert how("RES-01", results=None) is How.IMPOSSIBLE
+    assert how("URL-01", None) is How.CASE
+    assert how("RES-16") is How.IMPOSSIBLE
+
+
+def test_every_law_has_an_expectation_with_a_reason_where_it_does_not_run():
+    for each in expectations(catalogue(), Subject(MEMORY, RESULTS)):
+        assert each.how is How.CASE or each.reason, each

@@ -1,0 +1,31 @@
+"""How the conformance suite reaches SQLite: one file for all cases, and a second virtual host in it."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from brokerkit_conformance import Harness
+
+
+class SQLiteHarness(Harness):
+    """A database file of its own, in a folder that is removed at the end."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="brokerkit-sqlite-"))
+        self._numbers = itertools.count(1)
+
+    def stop(self) -> None:
+        shutil.rmtree(self._folder)
+
+    def urls(self) -> Sequence[str]:
+        url = f"sqlite:///{self._folder}/broker.db"
+        return url, f"{url}?virtual_host=other"
+
+    def results_urls(self) -> Sequence[str]:
+        # a new file each time, so that its first use by many processes at once is tested (RES-16)
+        url = f"db+sqlite:///{self._folder}/results{next(self._numbers)}.db"
+        return url, f"{url}?virtual_host=other"
