@@ -22,7 +22,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Final, final
 
-from brokerkit._compression import compress, content_type_of_compression, decompress
+from brokerkit._compressing import compress, content_type_of_compression, decompress
 from brokerkit._text import error_text, shorten
 from brokerkit.errors import DecodeError, EncodeError, InvalidOption, nearest
 

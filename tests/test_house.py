@@ -26,7 +26,7 @@ LEAVES = {"brokerkit._text", "brokerkit._secrets"}
 # The only third-party imports of the core: where, and which.
 OUTSIDE = {
     "brokerkit.serialization": {"kombu"},
-    "brokerkit._compression": {"kombu"},
+    "brokerkit._compressing": {"kombu"},
     "brokerkit.cli": {"rich", "typer", "click"},
 }
 FORBIDDEN_WORDS = {"manager", "helper", "utils", "common", "base", "data", "info", "process"}

@@ -50,7 +50,7 @@ def no_lost_wake_up(bench: Bench) -> None:
 def _await_wake_up(bench: Bench, waiters: list[threading.Thread]) -> None:
     """Wait for threads. A store that wakes waiters needs no time of its own for it, so moved time stands still."""
     still = bench.time.clock is not None and bench.results_capabilities.wait == "push"
-    end = time.monotonic() + (3.0 if still else HANG)
+    end = time.monotonic() + (10.0 if still else HANG)
     with contextlib.nullcontext() if still else bench.time.running():
         for waiter in waiters:
             waiter.join(max(end - time.monotonic(), 0))

@@ -72,9 +72,11 @@ def test_the_file_has_a_write_ahead_log_and_the_chosen_safety(
     transport = open_transport(synchronous=synchronous)
 
     def pragmas(cursor: sqlite3.Cursor) -> list[object]:
-        return [cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+        return [
+            cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous", "secure_delete")
+        ]
 
-    assert transport._database.look(pragmas, timeout=5) == ["wal", level]
+    assert transport._database.look(pragmas, timeout=5) == ["wal", level, 2]
     assert transport.capabilities.durability.power_loss == loses
     assert transport.capabilities.group_commit is (synchronous == "FULL")
 

@@ -149,12 +149,16 @@ def test_a_receipt_fits_no_message_of_another_database(
     assert other.depth("q", timeout=5).in_flight == 1
 
 
-def test_a_receipt_fits_no_later_message_in_the_same_row(transport: SQLAlchemyTransport, message: Make) -> None:
+@pytest.mark.parametrize("again", [True, False], ids=["sent again", "another"])
+def test_a_receipt_fits_no_later_message_in_the_same_row(
+    transport: SQLAlchemyTransport, message: Make, *, again: bool
+) -> None:
     receiver = receiver_of(transport)
-    transport.send("q", [message()], timeout=5)
+    one = message()
+    transport.send("q", [one], timeout=5)
     old = claim(receiver)
     receiver.ack(old)
-    transport.send("q", [message()], timeout=5)
+    transport.send("q", [one if again else message()], timeout=5)
     new = claim(receiver)
     assert new[0].receipt[0] == old[0].receipt[0]
     assert receiver.ack(old) == old
@@ -387,6 +391,23 @@ def test_another_connection_in_real_time_is_noticed(open_transport: Open, messag
     one.declare(Queue(name="q"), timeout=5)
     other._shared_watch = type(one._watch)()  # as if it were in another process: no word passes within this one
     blocked = Blocked(receiver_of(one), timeout=30)
+    began = time.monotonic()
+    other.send("q", [message()], timeout=5)
+    assert len(blocked.result()) == 1
+    assert time.monotonic() - began < 10
+
+
+def test_when_the_receiver_that_asks_for_all_is_closed_another_one_asks(open_transport: Open, message: Make) -> None:
+    one, other = open_transport(), open_transport()
+    one.declare(Queue(name="q"), timeout=5)
+    other._shared_watch = type(one._watch)()
+    first, second = receiver_of(one), receiver_of(one)
+    waiting = Blocked(first, timeout=30)
+    while one._watch._asker is not first._waiter:
+        first.extend([], visibility_timeout=1)
+    blocked = Blocked(second, timeout=30)
+    first.close(timeout=5)
+    assert waiting.result() == []
     began = time.monotonic()
     other.send("q", [message()], timeout=5)
     assert len(blocked.result()) == 1

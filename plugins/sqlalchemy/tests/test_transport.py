@@ -168,6 +168,17 @@ def test_purge_leaves_what_is_held(open_transport: Open, message: Make, monkeypa
         transport.purge("nowhere", timeout=5)
 
 
+def test_purge_takes_what_nobody_holds_any_longer(open_transport: Open, message: Make) -> None:
+    clock = ManualClock()
+    transport = open_transport(clock=clock)
+    transport.declare(Queue(name="q"), timeout=5)
+    transport.send("q", [message(), message()], timeout=5)
+    receiver = transport.open_receiver(["q"], prefetch=9, visibility_timeout=30)
+    assert len(receiver.receive(limit=9, timeout=1)[0]) == 2
+    clock.advance(30)
+    assert transport.purge("q", timeout=5) == 2
+
+
 def test_depth_counts_what_is_due_as_ready(open_transport: Open, message: Make) -> None:
     clock = ManualClock()
     transport = open_transport(clock=clock)
