@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, final
 
-from brokerkit.abc import Clock, Receiver
+from brokerkit.abc import SETTLE_TIMEOUT, Clock, Receiver
 from brokerkit.delivery import Delivery
 from brokerkit.models import Received
 
@@ -43,6 +43,7 @@ class Leases:
         self._finished_by: dict[Received, Delivery] = {}
         self._clock = clock
         self._visibility_timeout = visibility_timeout
+        self._patience = min(SETTLE_TIMEOUT, visibility_timeout / 3)  # one slow call must not cost the leases of others
         self._lost = lost
         self._failed = failed
         self._condition = threading.Condition()
@@ -104,7 +105,7 @@ class Leases:
         acks = self.take_finished()
         if acks:
             try:
-                lost = self.receiver.ack(acks)
+                lost = self.receiver.ack(acks, timeout=self._patience)
             except Exception as error:  # noqa: BLE001 - told, and tried again while the leases last
                 self.put_back(acks)
                 self._failed(error)
@@ -172,9 +173,8 @@ class Leases:
         due = [received for received in list(self.held) if received.deadline <= soon]
         if due:
             try:
-                self._forget(
-                    self.receiver.extend(due, visibility_timeout=self._visibility_timeout), "extending it failed"
-                )
+                lost = self.receiver.extend(due, visibility_timeout=self._visibility_timeout, timeout=self._patience)
+                self._forget(lost, "extending it failed")
             except Exception as error:  # noqa: BLE001 - told, and tried again while the leases last
                 self._failed(error)
         now = self._clock.monotonic()

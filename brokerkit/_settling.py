@@ -39,7 +39,7 @@ class Settling:
         """See `Delivery.ack`."""
         if wait:
             self._take(delivery)
-            self._check([delivery.received], self._call("ack", lambda: self._leases.receiver.ack([delivery.received])))
+            self._check([delivery.received], self._ack(delivery.received))
             delivery.settled = True
         elif self._leases.finish(delivery):
             delivery.settled = True
@@ -68,7 +68,8 @@ class Settling:
         seconds = self._visibility_timeout if visibility_timeout is None else visibility_timeout
         self._broker.check_visibility_timeout(seconds)
         received = delivery.received
-        lost = self._call("extend", lambda: self._leases.receiver.extend([received], visibility_timeout=seconds))
+        receiver = self._leases.receiver
+        lost = self._call("extend", lambda t: receiver.extend([received], visibility_timeout=seconds, timeout=t))
         if lost:
             self._leases.drop(received)
             delivery.lease_lost = True
@@ -142,9 +143,9 @@ class Settling:
             leases.drop(received)
         steps: list[tuple[str, Callable[[], object]]] = [("close", lambda: leases.receiver.close(timeout=timeout))]
         if started:
-            steps.insert(0, ("release", lambda: leases.receiver.release(started)))
+            steps.insert(0, ("release", lambda: leases.receiver.release(started, timeout=timeout)))
         if waiting:
-            steps.insert(0, ("release", lambda: leases.receiver.release(waiting, counted=False)))
+            steps.insert(0, ("release", lambda: leases.receiver.release(waiting, counted=False, timeout=timeout)))
         for doing, step in steps:
             try:
                 step()
@@ -170,7 +171,7 @@ class Settling:
         _dead_letters.bury(self._broker.send_messages, self._broker.declare_queue, received.queue, letter)
         self._leases.drop(received)
         self._tell("dead_lettered", received, f"{reason}: {detail}")
-        self._check([received], self._call("ack", lambda: self._leases.receiver.ack([received])))
+        self._check([received], self._ack(received))
 
     def _try_to_bury(self, received: Received, reason: str, detail: str) -> None:
         try:
@@ -182,7 +183,8 @@ class Settling:
             self._try_to_give_back(received, delay=self._backoff(received.attempt))
 
     def _give_back(self, received: Received, *, delay: float) -> None:
-        self._check([received], self._call("release", lambda: self._leases.receiver.release([received], delay=delay)))
+        receiver = self._leases.receiver
+        self._check([received], self._call("release", lambda t: receiver.release([received], delay=delay, timeout=t)))
 
     def _try_to_give_back(self, received: Received, *, delay: float) -> None:
         try:
@@ -201,8 +203,11 @@ class Settling:
         doublings = min((attempt or 1) - 1, _MAX_DOUBLINGS)
         return float(min(options.retry_delay * 2**doublings, options.max_retry_delay, longest))
 
-    def _call(self, doing: str, call: Callable[[], Sequence[Received]]) -> Sequence[Received]:
-        return self._broker.caller.call(doing, lambda _: call())
+    def _ack(self, received: Received) -> Sequence[Received]:
+        return self._call("ack", lambda t: self._leases.receiver.ack([received], timeout=t))
+
+    def _call(self, doing: str, call: Callable[[float], Sequence[Received]]) -> Sequence[Received]:
+        return self._broker.caller.call(doing, call)
 
     def _check(self, asked: Sequence[Received], lost: Sequence[Received]) -> None:
         if lost:

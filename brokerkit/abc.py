@@ -23,7 +23,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Final, Protocol, Self
 
 from brokerkit.capabilities import Capabilities, ResultCapabilities
 from brokerkit.errors import ErrorTable
@@ -32,6 +32,7 @@ from brokerkit.options import Options
 from brokerkit.url import URL
 
 __all__ = [
+    "SETTLE_TIMEOUT",
     "Clock",
     "Receiver",
     "ResultBackend",
@@ -40,6 +41,10 @@ __all__ = [
     "SupportsWait",
     "Transport",
 ]
+
+
+SETTLE_TIMEOUT: Final = 10.0
+"""Seconds that settling may take where its caller names none."""
 
 
 class Clock(Protocol):
@@ -134,20 +139,28 @@ class Receiver(ABC):
             The new deliveries, and those of `acks` whose lease was lost.
 
         Raises:
-            QueueNotFound: queues of this receiver are gone, named; the acks were done, the other queues go on.
+            QueueNotFound: queues of this receiver are gone, named; the other queues go on. Never from a call that has done
+                `acks`, as nobody would learn which were lost; it is told by the next one.
         """
 
     @abstractmethod
-    def ack(self, deliveries: Sequence[Received]) -> Sequence[Received]:
+    def ack(self, deliveries: Sequence[Received], *, timeout: float = SETTLE_TIMEOUT) -> Sequence[Received]:
         """Settle for good. Returns those whose lease was lost."""
 
     @abstractmethod
-    def extend(self, deliveries: Sequence[Received], *, visibility_timeout: float) -> Sequence[Received]:
+    def extend(
+        self, deliveries: Sequence[Received], *, visibility_timeout: float, timeout: float = SETTLE_TIMEOUT
+    ) -> Sequence[Received]:
         """Prolong leases to `visibility_timeout` from now, and set each `deadline`. Returns those that were lost."""
 
     @abstractmethod
     def release(
-        self, deliveries: Sequence[Received], *, delay: float = 0.0, counted: bool = True
+        self,
+        deliveries: Sequence[Received],
+        *,
+        delay: float = 0.0,
+        counted: bool = True,
+        timeout: float = SETTLE_TIMEOUT,
     ) -> Sequence[Received]:
         """Give back, at once or after `delay` seconds. Returns those whose lease was lost.
 
@@ -155,6 +168,7 @@ class Receiver(ABC):
             deliveries: what to give back; each keeps its place in the order where the engine has one.
             delay: seconds, from 0.
             counted: False if it never reached a handler: the attempt is given back where the server can.
+            timeout: of the call.
         """
 
     @abstractmethod

@@ -298,6 +298,7 @@ class MemoryServer:
         if (found := self.held(address, receipt)) is None:
             return None
         deadline = self.clock.monotonic() + visibility_timeout
+        found[0].used_at = self.clock.monotonic()  # a handler that runs for long uses its queue, too
         self._wait_until(*found, deadline, "leased")
         return deadline
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import ClassVar, Self
 
-from brokerkit.abc import Clock, Receiver, SupportsDepth, SupportsFanout, Transport
+from brokerkit.abc import SETTLE_TIMEOUT, Clock, Receiver, SupportsDepth, SupportsFanout, Transport
 from brokerkit.capabilities import Capabilities, Delay, Durability, Fanout, Impossible, Lease, Priority, Redelivery
 from brokerkit.errors import Closed, ErrorTable, InvalidOption, QueueNotFound
 from brokerkit.memory.options import MemoryOptions, server_name
@@ -180,6 +180,8 @@ class MemoryReceiver(Receiver):
                     claimed, missing = self._claim(limit)
                     if claimed or self._closed:
                         return claimed, lost
+                    if acks and missing:
+                        return [], lost  # told at the next call, as nobody hears of `lost` from a call that raises
                     self._report(missing)
                     left = min([deadline, *self._due()]) - server.clock.monotonic()
                     if deadline <= server.clock.monotonic():
@@ -188,12 +190,18 @@ class MemoryReceiver(Receiver):
             finally:
                 self._note_receiving(-1)
 
-    def ack(self, deliveries: Sequence[Received]) -> Sequence[Received]:
+    def ack(self, deliveries: Sequence[Received], *, timeout: float = SETTLE_TIMEOUT) -> Sequence[Received]:  # noqa: ARG002
         """See `Receiver.ack`."""
         with self._server.condition:
             return self._settle(deliveries)
 
-    def extend(self, deliveries: Sequence[Received], *, visibility_timeout: float) -> Sequence[Received]:
+    def extend(
+        self,
+        deliveries: Sequence[Received],
+        *,
+        visibility_timeout: float,
+        timeout: float = SETTLE_TIMEOUT,  # noqa: ARG002
+    ) -> Sequence[Received]:
         """See `Receiver.extend`."""
         lost = []
         with self._server.condition:
@@ -206,7 +214,12 @@ class MemoryReceiver(Receiver):
         return lost
 
     def release(
-        self, deliveries: Sequence[Received], *, delay: float = 0.0, counted: bool = True
+        self,
+        deliveries: Sequence[Received],
+        *,
+        delay: float = 0.0,
+        counted: bool = True,
+        timeout: float = SETTLE_TIMEOUT,  # noqa: ARG002
     ) -> Sequence[Received]:
         """See `Receiver.release`."""
         with self._server.condition:

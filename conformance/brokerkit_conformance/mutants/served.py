@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import brokerkit
-from brokerkit.abc import Receiver, ResultBackend, SupportsDepth, SupportsFanout, Transport
+from brokerkit.abc import SETTLE_TIMEOUT, Receiver, ResultBackend, SupportsDepth, SupportsFanout, Transport
 from brokerkit.capabilities import Capabilities
 from brokerkit.memory import MemoryReceiver, MemoryResultBackend, MemoryTransport
 from brokerkit.memory import results as memory_results
@@ -198,14 +198,23 @@ class _RemoteReceiver(Receiver):
         claimed, lost = self._remote.call(self._number, "receive", limit=limit, timeout=timeout, acks=list(acks))
         return claimed, [r for r in acks if r.receipt in lost]
 
-    def ack(self, deliveries: Sequence[Received]) -> Any:
-        return self._settle("ack", deliveries)
+    def ack(self, deliveries: Sequence[Received], *, timeout: float = SETTLE_TIMEOUT) -> Any:
+        return self._settle("ack", deliveries, timeout=timeout)
 
-    def extend(self, deliveries: Sequence[Received], *, visibility_timeout: float) -> Any:
-        return self._settle("extend", deliveries, visibility_timeout=visibility_timeout)
+    def extend(
+        self, deliveries: Sequence[Received], *, visibility_timeout: float, timeout: float = SETTLE_TIMEOUT
+    ) -> Any:
+        return self._settle("extend", deliveries, visibility_timeout=visibility_timeout, timeout=timeout)
 
-    def release(self, deliveries: Sequence[Received], *, delay: float = 0.0, counted: bool = True) -> Any:
-        return self._settle("release", deliveries, delay=delay, counted=counted)
+    def release(
+        self,
+        deliveries: Sequence[Received],
+        *,
+        delay: float = 0.0,
+        counted: bool = True,
+        timeout: float = SETTLE_TIMEOUT,
+    ) -> Any:
+        return self._settle("release", deliveries, delay=delay, counted=counted, timeout=timeout)
 
     def close(self, *, timeout: float) -> None:
         self._remote.call(self._number, "close", timeout=timeout)

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypeAlias, final
 
 import sqlalchemy
 
-from brokerkit.abc import Receiver
+from brokerkit.abc import SETTLE_TIMEOUT, Receiver
 from brokerkit.errors import QueueNotFound
 from brokerkit.models import Received
 from brokerkit_sqlalchemy.client import Cursor, Database, change_each
@@ -20,7 +20,6 @@ from brokerkit_sqlalchemy.watch import Waiter
 
 __all__ = ["SQLAlchemyReceiver"]
 
-_SETTLE_TIMEOUT: Final = 5.0  # of settling outside of `receive`, which is given no timeout
 _LEAST_TIMEOUT: Final = 0.05  # a shorter wait for the lock would fail whenever another process commits
 _LOCKED_FOR: Final = 5.0  # seconds of a locked file after which "nothing received" would be a lie
 _RIPEN_AT_ONCE: Final = 10_000  # rows of one transaction, so that others get their turn
@@ -202,20 +201,27 @@ class SQLAlchemyReceiver(Receiver):
 
     # -- settling --------------------------------------------------------------------------------------------------
 
-    def ack(self, deliveries: Sequence[Received]) -> Sequence[Received]:
+    def ack(self, deliveries: Sequence[Received], *, timeout: float = SETTLE_TIMEOUT) -> Sequence[Received]:
         """See `Receiver.ack`."""
-        return self._settle_outside(self._sql.ack, deliveries)
+        return self._settle_outside(self._sql.ack, deliveries, timeout)
 
     def release(
-        self, deliveries: Sequence[Received], *, delay: float = 0.0, counted: bool = True
+        self,
+        deliveries: Sequence[Received],
+        *,
+        delay: float = 0.0,
+        counted: bool = True,
+        timeout: float = SETTLE_TIMEOUT,
     ) -> Sequence[Received]:
         """See `Receiver.release`."""
         state, due = DELAYED if delay > 0 else READY, self._clock.time() + delay
-        lost = self._settle_outside(self._sql.release, deliveries, state, due, 0 if counted else 1)
+        lost = self._settle_outside(self._sql.release, deliveries, timeout, state, due, 0 if counted else 1)
         self._waiter.watch.notify({received.queue for received in deliveries})
         return lost
 
-    def extend(self, deliveries: Sequence[Received], *, visibility_timeout: float) -> Sequence[Received]:
+    def extend(
+        self, deliveries: Sequence[Received], *, visibility_timeout: float, timeout: float = SETTLE_TIMEOUT
+    ) -> Sequence[Received]:
         """See `Receiver.extend`."""
         lost, held = self._fence(deliveries)
 
@@ -226,7 +232,7 @@ class SQLAlchemyReceiver(Receiver):
             return deadline, change_each(cursor, self._sql.extend, rows)
 
         if held:
-            deadline, refused = self._database.write(work, timeout=_SETTLE_TIMEOUT)
+            deadline, refused = self._database.write(work, timeout=timeout)
             lost += [held[i] for i in refused]
             for i in set(range(len(held))).difference(refused):
                 held[i].deadline = deadline
@@ -256,12 +262,12 @@ class SQLAlchemyReceiver(Receiver):
             (held if now < received.deadline else lost).append(received)
         return lost, held
 
-    def _settle_outside(self, sql: str, deliveries: Sequence[Received], *values: object) -> list[Received]:
+    def _settle_outside(
+        self, sql: str, deliveries: Sequence[Received], timeout: float, *values: object
+    ) -> list[Received]:
         lost, held = self._fence(deliveries)
         if held:
-            lost += self._database.write(
-                lambda cursor: self._settle(cursor, sql, held, *values), timeout=_SETTLE_TIMEOUT
-            )
+            lost += self._database.write(lambda cursor: self._settle(cursor, sql, held, *values), timeout=timeout)
         return lost
 
     def _settle(self, cursor: Cursor, sql: str, held: list[Received], *values: object) -> list[Received]:
