@@ -149,7 +149,7 @@ def racing_sweepers(bench: Bench) -> None:
 
 
 @case("VIS-20")
-def own_process_reclaims(bench: Bench) -> None:
+def reclaims_from_itself(bench: Bench) -> None:
     """A consumer of the same broker reclaims while a handler beside it works on: it does not get that message."""
     queue = bench.queue()
     bench.broker.send(queue, b"x")

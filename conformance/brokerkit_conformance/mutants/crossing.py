@@ -53,7 +53,7 @@ def shared_more_than_it_says(patch: Patch) -> None:
     patch.value(MemoryTransport, "capabilities", replace(MemoryTransport.capabilities, shared="process"))
 
 
-def _lost_with_its_process(patch: Patch) -> None:
+def _lost_with_its_owner(patch: Patch) -> None:
     def mutated(receiver: Any) -> None:
         server = receiver._server  # noqa: SLF001 - the engine's own
         with server.condition:
@@ -65,9 +65,9 @@ def _lost_with_its_process(patch: Patch) -> None:
 
 
 @mutant("VIS-08", "VIS-10", source="PEERS a: the SQL crash loss", harness=ServedHarness)
-def lost_with_its_process(patch: Patch) -> None:
+def lost_with_its_owner(patch: Patch) -> None:
     """What a process holds dies with it."""
-    _lost_with_its_process(patch)
+    _lost_with_its_owner(patch)
 
 
 @mutant("VIS-08", "VIS-10", source="LAWS 1.9", harness=ServedHarness)
@@ -112,7 +112,7 @@ def other_processes_publish_to_nobody(patch: Patch) -> None:
 
 
 @mutant("RES-16", source="LAWS 2", harness=ServedHarness)
-def only_the_first_process_stores(patch: Patch) -> None:
+def only_the_first_writer_stores(patch: Patch) -> None:
     """The process that uses a store first wins; what the others store at that moment is dropped."""
     first: list[Any] = []
 

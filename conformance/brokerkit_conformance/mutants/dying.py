@@ -164,10 +164,10 @@ def redrive_keeps_a_copy(patch: Patch) -> None:
     """A redrive leaves the letters in the dead queue too."""
 
     def make(ack: Any) -> Any:
-        def mutated(self: Any, deliveries: Any) -> Any:
+        def mutated(self: Any, deliveries: Any, **rest: Any) -> Any:
             dead = [r for r in deliveries if r.queue.endswith(".dead")]
             self.release(dead) if dead else None
-            return ack(self, [r for r in deliveries if r not in dead])
+            return ack(self, [r for r in deliveries if r not in dead], **rest)
 
         return mutated
 

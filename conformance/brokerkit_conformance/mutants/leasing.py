@@ -157,7 +157,7 @@ def timeouts_clamped(patch: Patch) -> None:
 
 
 @mutant("VIS-20", "PUB-22", source="mastra 23648, apscheduler 1116")
-def steals_from_its_own_process(patch: Patch) -> None:
+def steals_from_itself(patch: Patch) -> None:
     """A receiver that finds nothing takes what others of its process work on."""
 
     def make(next_ready: Any) -> Any:

@@ -1,6 +1,6 @@
 """The laws, on SQLite."""
 
 from brokerkit_conformance import suite
-from harness import SQLiteHarness
+from brokerkit_sqlalchemy.conformance import SQLiteHarness
 
 TestConformance = suite(SQLiteHarness)

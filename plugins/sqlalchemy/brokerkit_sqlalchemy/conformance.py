@@ -10,6 +10,8 @@ from pathlib import Path
 
 from brokerkit_conformance import Harness
 
+__all__ = ["SQLiteHarness"]
+
 
 class SQLiteHarness(Harness):
     """A database file of its own, in a folder that is removed at the end."""
