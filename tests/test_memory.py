@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 import brokerkit
-from brokerkit.errors import Closed, InvalidOption, InvalidURL
+from brokerkit.errors import Closed, InvalidOption, InvalidURL, QueueNotFound
 from brokerkit.memory import MemoryOptions, MemoryTransport
 from brokerkit.models import Depth, Message, Queue
 from brokerkit.testing import ManualClock
@@ -190,3 +190,27 @@ def test_a_closed_transport_says_so(transport):
 def test_a_url_that_means_nothing_here_is_refused(url, connect):
     with pytest.raises(InvalidURL, match="memory://name/virtual-host"):
         connect(url)
+
+
+def test_a_call_that_has_done_acks_tells_a_missing_queue_at_the_next_call(transport):
+    transport.declare(Queue(name="gone"), timeout=1)
+    receiver = transport.open_receiver(["q", "gone"], prefetch=10, visibility_timeout=30)
+    transport.send("q", [message()], timeout=1)
+    claimed, _ = claim(receiver)
+    transport.delete("gone", timeout=1)
+    assert claim(receiver, acks=claimed) == ([], [])
+    with pytest.raises(QueueNotFound) as caught:
+        claim(receiver)
+    assert caught.value.names == ("gone",)
+    assert claim(receiver) == ([], [])
+
+
+def test_a_handler_that_runs_for_longer_than_its_queue_may_be_idle_keeps_it(transport, clock):
+    transport.declare(Queue(name="short", expires=20), timeout=1)
+    receiver = transport.open_receiver(["short"], prefetch=1, visibility_timeout=30)
+    transport.send("short", [message()], timeout=1)
+    claimed, _ = claim(receiver)
+    for _ in range(4):
+        clock.advance(10)
+        assert receiver.extend(claimed, visibility_timeout=30) == []
+    assert receiver.ack(claimed) == []

@@ -21,13 +21,15 @@ class SQLiteHarness(Harness):
         self._numbers = itertools.count(1)
 
     def stop(self) -> None:
+        """Remove the folder."""
         shutil.rmtree(self._folder)
 
     def urls(self) -> Sequence[str]:
+        """Two virtual hosts of one file."""
         url = f"sqlite:///{self._folder}/broker.db"
         return url, f"{url}?virtual_host=other"
 
     def results_urls(self) -> Sequence[str]:
-        # a new file each time, so that its first use by many processes at once is tested (RES-16)
+        """Two virtual hosts of one file; a new one each time, so that its first use by many at once is tested (RES-16)."""
         url = f"db+sqlite:///{self._folder}/results{next(self._numbers)}.db"
         return url, f"{url}?virtual_host=other"
