@@ -121,7 +121,7 @@ class Composer:
         if limit is not None:
             size = len(message.body)
             if message.headers:
-                size += sum(len(name) + len(value) for name, value in message.headers.items())
+                size += sum(len(name.encode()) + len(value.encode()) for name, value in message.headers.items())
             if size > limit:
                 raise MessageTooLarge(
                     f"the message has {size} bytes of body and headers; {self._capabilities.product} takes {limit}"

@@ -208,6 +208,8 @@ class Waiting:
         left = deadline - self._clock.monotonic()
         patience = min(self._patience, max(left, _LEAST_LOOK))
         with self._lock:
+            if ticket.done:
+                return  # else it would watch for a change of what has ended
             seen = {key: self._seen[key].record for key in look if key in self._seen}
             unread = [key for key, tickets in look.items() if key not in seen or any(not t.looked for t, _ in tickets)]
         if self._watch is None:
@@ -256,6 +258,9 @@ class Waiting:
         ended = isinstance(answer, BrokerkitError) or (answer is not None and self._note_seen(key, answer))
         if answer is None and key in self._tickets:
             self._seen[key] = _Seen(None, ended=False)
+        if ended and not isinstance(answer, BrokerkitError):
+            # also those who came since the look began: what is noted as seen is not told again
+            tickets = [(ticket, True) for ticket in self._tickets.get(key, ())]
         for ticket, known in tickets:
             ticket.looked = True
             if ended or (answer is None and known):

@@ -12,7 +12,8 @@ Duties of every method, written once:
   After a lost connection a method raises once, and the next call opens it anew; deliveries of before are lost.
 * **Secrets.** Never logged, never in a text.
 * **Batches** are non-empty; slicing to the server's size is the plugin's work. A batch has one outcome per item, in order.
-* **Stale receipts never reach the server**: the plugin fences by its epoch and by `Received.deadline` first.
+* **Stale receipts never reach the server**: the plugin fences by its epoch and by `Received.deadline` first. A receipt is
+  good for its own message, queue and virtual host only.
 * **Names and options** were checked by the core against `capabilities`; nothing that is absent there is asked for.
 
 A new power is a new `Supports…` class; a new fact is a new field of `Capabilities`; the classes here do not grow.

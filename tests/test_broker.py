@@ -294,3 +294,10 @@ def test_a_visibility_timeout_out_of_range_is_refused_with_the_range(broker):
         broker.consumer("q", prefetch=0)
     with pytest.raises(InvalidName):
         broker.consumer()
+
+
+def test_headers_count_by_their_bytes(broker):
+    limit = broker.capabilities.max_message
+    broker.send("q", b"x" * (limit - 4), headers={"k": "abc"})
+    with pytest.raises(MessageTooLarge):
+        broker.send("q", b"x" * (limit - 4), headers={"k": "ab\u20ac"})

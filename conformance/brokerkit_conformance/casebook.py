@@ -51,7 +51,6 @@ _cases: dict[str, Case] = {}
 
 def case(law_id: str, *, alone: bool = False) -> Callable[[Test], Test]:
     """Register the case of a law."""
-
     entry = _entry(law_id)
 
     def register(test: Test) -> Test:

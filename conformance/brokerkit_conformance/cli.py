@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -125,6 +126,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(trial: Trial, jobs: int, *, quiet: bool) -> None:
+    # cases make handlers fail and leases end on purpose; the core would tell standard error of each
+    logging.getLogger("brokerkit").addHandler(logging.NullHandler())
     if quiet:
         trial.run(jobs=jobs)
         return

@@ -27,7 +27,9 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     _print_failures(report, console)
     console.print(_matrix(report["cases"]))
     totals = ", ".join(f"{n} {outcome}" for outcome, n in sorted(report["totals"].items()))
-    console.print(f"{totals}; levels: {', '.join(f'{k} {v}' for k, v in report['levels'].items())}")
+    console.print(totals)
+    for name, level in report["levels"].items():
+        console.print(f"  {name}: {level['verdict']}, {level['shown']} of its {level['laws']} laws were shown")
 
 
 def print_laws(laws: Iterable[Law], console: Console) -> None:
@@ -42,7 +44,7 @@ def print_laws(laws: Iterable[Law], console: Console) -> None:
 def _headline(report: Mapping[str, Any]) -> str:
     verdict = report["verdict"]
     areas = report["scope"]["areas"]
-    held = [level for level, of_level in report["levels"].items() if of_level == "CONFORMANT"]
+    held = [name for name, level in report["levels"].items() if level["verdict"] == "CONFORMANT"]
     about = ", ".join(str(plugin) for plugin in dict.fromkeys(report["plugins"].values()))
     head = f"[bold {_COLOURS[verdict]}]{verdict}[/]"
     if areas:
@@ -51,7 +53,8 @@ def _headline(report: Mapping[str, Any]) -> str:
             "so every level is INCOMPLETE."
         )
     if verdict == "CONFORMANT":
-        return f"{head} ({', '.join(held)}): {about}"
+        version = report["suite"]["version"]
+        return f"{head} ({', '.join(held)}), as far as suite {version} goes: {about}"
     return f"{head}: {about}" + (f" (yet conformant: {', '.join(held)})" if held else "")
 
 

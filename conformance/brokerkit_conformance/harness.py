@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Final, Protocol
 
 from brokerkit_conformance.model import HarnessError
@@ -104,7 +108,7 @@ class Harness:
 
 
 def load(name: str) -> Harness:
-    """Return a new harness from "module:Class", or from the entry point of that name in group `brokerkit.conformance`.
+    """Return a new harness from "module:Class", "path/to/file.py:Class", or an entry point in group `brokerkit.conformance`.
 
     Raises:
         HarnessError: there is none of that name, or it cannot be made; the text says what is known.
@@ -118,10 +122,22 @@ def load(name: str) -> Harness:
 
 def _find(name: str) -> Any:
     if ":" in name:
-        module, _, attribute = name.partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        where, _, attribute = name.rpartition(":")
+        return getattr(_module_at(Path(where)) if where.endswith(".py") else importlib.import_module(where), attribute)
     known = {point.name: point for point in entry_points(group=GROUP)}
     if name not in known:
         listed = ", ".join(sorted(known)) or "none"
         raise HarnessError(f"no harness {name!r} is installed (installed: {listed}); or write module:Class")
     return known[name].load()
+
+
+def _module_at(path: Path) -> ModuleType:
+    """Import a file under a name of its own: every plugin may have a `harness.py`."""
+    name = f"brokerkit_harness_{abs(hash(path.resolve()))}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise HarnessError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -90,7 +91,9 @@ class Desk:
         return {
             "laws": [law.id for law in trial.laws],
             "expectations": [(e.id, str(e.how), e.reason) for e in trial.expectations],
-            "evidence": [asdict(record) | {"measured": {}} for record in trial.evidence],
+            "evidence": [
+                asdict(record) | {"measured": {}, "outcome": str(record.outcome)} for record in trial.evidence
+            ],
         }
 
     def write_report(self, folder: Path) -> Path:
@@ -134,16 +137,17 @@ desks: Final[list[Desk]] = []
 """All that were opened in this pytest session, for the plugin."""
 
 
-def suite(harness: Callable[[], Harness], *, levels: Sequence[str] = (), areas: Sequence[str] = ()) -> type:
+def suite(harness: Callable[[], Harness] | str, *, levels: Sequence[str] = (), areas: Sequence[str] = ()) -> type:
     """Return a test class for a harness; name it Test… in a test file.
 
     Args:
-        harness: makes it; usually its class.
+        harness: makes it, usually its class; or its name as on the command line, such as "path/harness.py:Class".
         levels: those to be shown; all by default.
         areas: only these; then the verdict is about them, and about no level.
     """
-    name = f"{harness.__module__}:{getattr(harness, '__qualname__', harness)}"
-    return _test_class(Desk(lambda _: harness(), name, {"levels": levels, "areas": areas}))
+    make: Callable[[], Harness] = partial(load, harness) if isinstance(harness, str) else harness
+    name = harness if isinstance(harness, str) else f"{harness.__module__}:{getattr(harness, '__qualname__', harness)}"
+    return _test_class(Desk(lambda _: make(), name, {"levels": levels, "areas": areas}))
 
 
 def suite_of_option() -> type:

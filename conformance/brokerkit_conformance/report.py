@@ -63,7 +63,7 @@ def build(
         },
         "scope": dict(scope),
         "verdict": str(judgement.verdict),
-        "levels": {level: str(verdict) for level, verdict in judgement.levels.items()},
+        "levels": {level: _level(level, judgement, catalogue, whole=not scope["areas"]) for level in judgement.levels},
         "totals": dict(judgement.totals),
         "flaws": list(judgement.flaws),
         "cases": [_case(law, judgement, records.get(law.id), how[law.id]) for law in laws],
@@ -92,10 +92,11 @@ def verify(report: Any, catalogue: Catalogue) -> tuple[Verdict, list[str]]:
             for c in report["cases"]
             if How(c["expected"]).runs and c["seconds"] is not None
         ]
+        absent = _absent(report, catalogue, {law.id for law in asked})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         return Verdict.INVALID, [f"this is no report of ours: {type(error).__name__}: {error}"]
     judgement = judge(asked, expectations, evidence)
-    flaws = [*judgement.flaws, *_absent(report, catalogue, {law.id for law in asked})]
+    flaws = [*judgement.flaws, *absent]
     if str(judgement.verdict) != report["verdict"]:
         flaws.append(f"it claims {report['verdict']}, but its outcomes give {judgement.verdict}")
     return (Verdict.INVALID if flaws else judgement.verdict), flaws
@@ -121,6 +122,19 @@ def _absent(report: Mapping[str, Any], catalogue: Catalogue, asked: set[str]) ->
         if How(c["expected"]) is How.NOT_YET and catalogue[c["id"]].since is not None
     ]
     return out
+
+
+def _level(level: str, judgement: Judgement, catalogue: Catalogue, *, whole: bool) -> dict[str, Any]:
+    """Return a level's verdict, and on how many of its laws it rests: those not yet in this suite are not among them.
+
+    A run that was not of the `whole` level can show that it does not hold, but not that it holds.
+    """
+    verdict = judgement.levels[level]
+    if verdict is Verdict.CONFORMANT and not whole:
+        verdict = Verdict.INCOMPLETE
+    laws = [law.id for law in catalogue if law.level == level]
+    shown = sum(law_id in judgement.outcomes and judgement.outcomes[law_id].good for law_id in laws)
+    return {"verdict": str(verdict), "shown": shown, "laws": len(laws)}
 
 
 def _case(law: Law, judgement: Judgement, record: Evidence | None, expectation: Expectation) -> dict[str, Any]:

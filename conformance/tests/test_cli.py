@@ -28,6 +28,7 @@ def test_a_run_on_areas_gives_a_verdict_on_them_and_claims_no_level(command, tmp
     assert text.startswith("CONFORMANT on the areas RED, ORD: brokerkit-messaging")
     assert "every level is INCOMPLETE" in text
     report = json.loads((tmp_path / "report.json").read_text())
+    assert {level["verdict"] for level in report["levels"].values()} == {"INCOMPLETE"}
     assert report["suite"]["catalogue"] == catalogue().digest
     assert report["capabilities"]["transport"]["lease.scope"] == "message"
     assert {c["id"] for c in report["cases"]} == {law.id for law in catalogue() if law.area in ("RED", "ORD")}
@@ -43,7 +44,7 @@ def test_json_is_the_report_and_nothing_else(command):
 def test_a_level_is_conformant_when_all_its_laws_are(command):
     code, shown = command("run", MEMORY, "--level", "scale", "--json")
     report = json.loads(shown.out)
-    assert (code, report["levels"]) == (0, {"scale": "CONFORMANT"})
+    assert (code, report["levels"]) == (0, {"scale": {"verdict": "CONFORMANT", "shown": 1, "laws": 5}})
     assert "PRE-06" in report["not_yet_in_this_suite"]
 
 

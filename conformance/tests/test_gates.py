@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from brokerkit.capabilities import Absent
-from brokerkit.memory import MemoryTransport
-from brokerkit.memory.results import CAPABILITIES as RESULTS
 from brokerkit_conformance.casebook import casebook
 from brokerkit_conformance.catalogue import LEVELS, catalogue, read
 from brokerkit_conformance.gates import Subject, expectations, expected
 from brokerkit_conformance.model import How
+
+from brokerkit.capabilities import Absent
+from brokerkit.memory import MemoryTransport
+from brokerkit.memory.results import CAPABILITIES as RESULTS
 
 MEMORY = MemoryTransport.capabilities
 NONE = Absent("not built")
@@ -47,7 +48,8 @@ def test_every_power_that_a_case_of_this_suite_asks_for_has_a_refusal():
     lean = replace(
         MEMORY,
         **dict.fromkeys(
-            ("delay", "release_delay", "priority", "message_ttl", "queue_expires", "max_length", "dedup", "fanout"), NONE
+            ("delay", "release_delay", "priority", "message_ttl", "queue_expires", "max_length", "dedup", "fanout"),
+            NONE,
         ),
         attempts="flag",
         order="none",

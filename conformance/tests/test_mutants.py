@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from brokerkit.memory import MemoryServer
 from brokerkit_conformance.casebook import casebook
 from brokerkit_conformance.catalogue import catalogue
 from brokerkit_conformance.model import Outcome
 from brokerkit_conformance.mutants import score
 from brokerkit_conformance.mutants.planting import Mutant, Patch, all_mutants
 from brokerkit_conformance.reference import MemoryHarness
+
+from brokerkit.memory import MemoryServer
 
 
 def test_every_mutant_is_killed_by_all_cases_that_name_it():
@@ -57,7 +58,7 @@ def test_a_patch_is_taken_out_again():
     before = MemoryServer.ack, dict(vars(MemoryServer))
     patch = Patch()
     patch.value(MemoryServer, "ack", None)
-    patch.wrap(MemoryServer, "release", lambda inner: lambda *args: inner(*args))
+    patch.wrap(MemoryServer, "release", lambda inner: inner.__call__)
     patch.value(MemoryServer, "brand_new", 1)
     patch.undo()
     assert (MemoryServer.ack, dict(vars(MemoryServer))) == before

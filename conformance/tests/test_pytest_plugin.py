@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -39,7 +40,8 @@ def run(tmp_path):
             capture_output=True,
             text=True,
             timeout=100,
-            env={**__import__("os").environ, **env},
+            check=False,
+            env={**os.environ, **env},
         )
         report = tmp_path / "out" / "report.json"
         return done, json.loads(report.read_text()) if report.exists() else None
@@ -79,8 +81,7 @@ def test_k_that_leaves_only_green_tests_is_still_incomplete(run):
 
 
 def test_x_after_a_foreign_failure_is_incomplete(run):
-    text = SUITE + "\ndef test_another_thing():\n    assert False\n"
-    done, report = run("-x", "test_it.py::test_another_thing", "test_it.py", text=text)
+    done, report = run("-x", text="def test_another_thing():\n    assert False\n" + SUITE)
     assert done.returncode == 1
     assert report["verdict"] == "INCOMPLETE"
     assert report["totals"]["NOT_RUN"] >= 8
@@ -103,9 +104,9 @@ def test_a_failed_law_says_what_was_asked_and_what_was_seen(run):
 
 
 @pytest.fixture
-def copied_suite(tmp_path):
+def copied_suite(tmp_path_factory):
     """A copy of the suite that a test may damage, found before the installed one."""
-    where = tmp_path / "copy" / "brokerkit_conformance"
+    where = tmp_path_factory.mktemp("copy") / "brokerkit_conformance"
     shutil.copytree(Path(brokerkit_conformance.__file__).parent, where)
     return where
 
@@ -124,9 +125,7 @@ def test_a_deleted_or_broken_case_file_makes_it_incomplete(run, copied_suite, da
 
 def test_a_subclass_cannot_override_a_law(run):
     text = SUITE + (
-        "\nclass TestMine(TestConformance):\n"
-        "    def test_law(self, law_id):\n        pass\n"
-        "del TestConformance\n"
+        "\nclass TestMine(TestConformance):\n    def test_law(self, law_id):\n        pass\ndel TestConformance\n"
     )
     done, report = run(text=text)
     assert done.returncode == 1
@@ -146,7 +145,7 @@ def test_several_workers_merge_what_they_found(run):
     done, _ = run("-n", "2")
     assert done.returncode == 0, done.stdout
     assert "CONFORMANT" in done.stdout
-    assert "8 PASS" in done.stdout.replace("PASS, ", "PASS ") or "PASS" in done.stdout
+    assert "8 PASS" in done.stdout
     done, _ = run("-n", "2", "-k", "RED-01 or RED-02")
     assert "INCOMPLETE" in done.stdout
     assert done.returncode == 1
@@ -156,7 +155,7 @@ def test_the_installed_suite_runs_on_a_named_harness(run):
     done, report = run(
         "--pyargs", "brokerkit_conformance", "--brokerkit=brokerkit_conformance.reference:MemoryHarness", "-k", "RED"
     )
-    assert "7 passed" in done.stdout or "6 passed" in done.stdout
+    assert "6 passed" in done.stdout
     assert report["verdict"] == "INCOMPLETE"
 
 

@@ -213,6 +213,14 @@ def test_a_harness_is_found_by_module_and_class():
     assert isinstance(harnesses.load("brokerkit_conformance.reference:MemoryHarness"), MemoryHarness)
 
 
+def test_a_harness_is_found_in_a_file(tmp_path):
+    path = tmp_path / "harness.py"
+    path.write_text("from brokerkit_conformance import Harness\nclass Mine(Harness): lease = 7.0\n")
+    assert harnesses.load(f"{path}:Mine").lease == 7.0
+    with pytest.raises(HarnessError, match="FileNotFoundError"):
+        harnesses.load(f"{tmp_path}/missing.py:Mine")
+
+
 def test_what_the_harness_does_not_bring_is_not_run():
     class Single(MemoryHarness):
         def urls(self):
