@@ -143,7 +143,9 @@ def test_a_plugin_imports_only_the_contract() -> None:
 def test_the_suite_imports_only_public_names() -> None:
     # a mutant has to break what is private: the one exception
     mutants = ROOT / "conformance" / "brokerkit_conformance" / "mutants"
-    suite = [p for p in python(shipped=True) if p.is_relative_to(ROOT / "conformance") and not p.is_relative_to(mutants)]
+    suite = [
+        p for p in python(shipped=True) if p.is_relative_to(ROOT / "conformance") and not p.is_relative_to(mutants)
+    ]
     assert suite
     for path in suite:
         for node in ast.walk(tree(path)):
