@@ -51,7 +51,7 @@ tests: setup
 
 conformance: setup
 	$(BIN)/brokerkit-conformance run brokerkit_conformance.reference:MemoryHarness
-	$(BIN)/brokerkit-conformance run plugins.sqlalchemy.tests.harness:SQLiteHarness
+	$(BIN)/brokerkit-conformance run sqlite
 
 mutants: setup
 	$(BIN)/brokerkit-conformance mutants
