@@ -1,7 +1,7 @@
 # `make demo` and `make test` set up all they need in .tools and .venv; a second run finds it there.
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test setup lint types tests conformance mutants docs clean
+.PHONY: help demo test setup servers lint types tests conformance mutants docs clean
 
 UV := .tools/bin/uv
 BIN := .venv/bin
@@ -45,8 +45,12 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
+# what the tests start and this machine lacks: installed where that is allowed, else the line to type is printed
+servers:
+	.ci/servers
+
 # pytest's exit code 5, no test was collected, fails like any other
-tests: setup
+tests: setup servers
 	$(BIN)/pytest $(ARGS)
 
 conformance: setup
