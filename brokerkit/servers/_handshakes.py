@@ -65,6 +65,7 @@ class Address:
         if not self.tls:
             return plain
         try:
+            plain.getpeername()  # ssl leaks its socket where a server that boots has hung up already
             return ssl.create_default_context(cafile=self.ca).wrap_socket(plain, server_hostname=self.host)
         except OSError:
             plain.close()
