@@ -147,8 +147,8 @@ def test_sentinels_promote_the_replica_of_a_killed_master(started: Any) -> None:
     assert b"role:master" in master.command("INFO", "replication")
     assert b"role:slave" in replica.command("INFO", "replication")
     master.kill9()
-    wait_until(lambda: b"role:master" in replica.command("INFO", "replication"))
-    wait_until(lambda: trio.master is replica)
+    wait_until(lambda: b"role:master" in replica.command("INFO", "replication"), timeout=60)
+    wait_until(lambda: trio.master is replica, timeout=60)
     assert not trio.ready()  # one of them is dead
 
 
