@@ -36,11 +36,14 @@ class Leases:
         *,
         lost: Lost,
         failed: Callable[[Exception], None],
+        made_room: Callable[[], None],
     ) -> None:
         self.receiver = receiver
         self.held: dict[Received, Delivery | None] = {}
         self.finished: deque[Received] = deque()
         self._finished_by: dict[Received, Delivery] = {}
+        self._flushing = 0
+        self._made_room = made_room
         self._clock = clock
         self._visibility_timeout = visibility_timeout
         self._patience = min(SETTLE_TIMEOUT, visibility_timeout / 3)  # one slow call must not cost the leases of others
@@ -74,6 +77,10 @@ class Leases:
         """Stop keeping a claim; False if it is no longer held."""
         return self.held.pop(received, _MISSING) is not _MISSING
 
+    def outstanding(self) -> int:
+        """Return how many deliveries the server still counts as ours, but for acks that ride along with the next receive."""
+        return len(self.held) + self._flushing
+
     def take_finished(self) -> list[Received]:
         """Take the acks that wait, to ride along with a receive."""
         taken = []
@@ -102,15 +109,21 @@ class Leases:
 
     def flush(self) -> None:
         """Send the acks that wait."""
+        self._flushing = len(self.finished)  # before they are taken: a fetch must not claim in their place too early
         acks = self.take_finished()
-        if acks:
-            try:
-                lost = self.receiver.ack(acks, timeout=self._patience)
-            except Exception as error:  # noqa: BLE001 - told, and tried again while the leases last
-                self.put_back(acks)
-                self._failed(error)
-            else:
-                self.acked(acks, lost)
+        if not acks:
+            self._flushing = 0
+            return
+        try:
+            lost = self.receiver.ack(acks, timeout=self._patience)
+        except Exception as error:  # noqa: BLE001 - told, and tried again while the leases last
+            self.put_back(acks)
+            self._failed(error)
+        else:
+            self.acked(acks, lost)
+        finally:
+            self._flushing = 0
+            self._made_room()
 
     def wake(self) -> None:
         """Let the tending thread look again, and start it if there is none."""

@@ -58,7 +58,12 @@ class Consumer:
         self._closed = False
         receiver = broker.transport.open_receiver(queues, prefetch=prefetch, visibility_timeout=visibility_timeout)
         self._leases = Leases(
-            receiver, broker.clock, visibility_timeout, lost=self._tell_lost, failed=self._tell_failed
+            receiver,
+            broker.clock,
+            visibility_timeout,
+            lost=self._tell_lost,
+            failed=self._tell_failed,
+            made_room=self._made_room,
         )
         self._settling = Settling(broker, self._leases, visibility_timeout, self._made_room)
         _forks.watch(self)
@@ -189,7 +194,7 @@ class Consumer:
                         raise Closed(f"this consumer of {self.queues} is closed, or belongs to the parent process")
                     if self._buffer:
                         return 0
-                    room = min(self._prefetch - len(self._leases.held), self._broker.capabilities.max_batch)
+                    room = min(self._prefetch - self._leases.outstanding(), self._broker.capabilities.max_batch)
                     if not self._fetching and room > 0:
                         self._fetching = True
                         return room

@@ -139,12 +139,13 @@ class Story:
         return held
 
     def _caught_at_work(self, crew: Crew, worker: int, fit: Callable[[], bool]) -> int | None:
-        """Freeze a worker in the midst of an order, and return which."""
+        """Freeze a worker in the midst of an order that can be handled, and return which."""
         while True:
             crew.freeze(worker)
             crew.book.read()
             held = crew.book.at_work(worker)
-            if held is not None and fit():
+            # nobody would ever finish a spoilt one, and the end of the freeze waits for that
+            if held is not None and held not in self._plan.poison and fit():
                 return held
             if self._too_late() or len(crew.book.done) >= self._plan.sound:
                 self._account.troubles.append(f"worker {worker + 1} could not be caught at work")
