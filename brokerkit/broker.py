@@ -13,6 +13,7 @@ from brokerkit._composing import Composer, Sending, Settings
 from brokerkit._dead_letters import DeadLetter
 from brokerkit._events import Event, Listener, emit
 from brokerkit._retry import Caller
+from brokerkit._risk import check_eviction
 from brokerkit._secrets import masker, secrets_in
 from brokerkit._sending import Sender
 from brokerkit.abc import Clock, SupportsDepth, SupportsFanout, Transport
@@ -49,6 +50,9 @@ def connect(
 
     Raises:
         ConfigurationError: the URL or an option is wrong, or no plugin serves the scheme; before any I/O.
+
+    Warns:
+        EvictionRisk: the engine may drop what it stores; with the option `strict` it is refused instead.
     """
     parsed = URL.parse(url)
     plugin: type[Transport] = registry.find(parsed, "transport").load()
@@ -56,7 +60,9 @@ def connect(
     core, own = resolve(given, BrokerOptions, plugin.options_type, scheme=parsed.full_scheme)
     assert isinstance(core, BrokerOptions)  # noqa: S101 - for the type checker
     mask = masker([*parsed.secrets, *secrets_in("", given)])
-    return Broker(plugin, parsed.with_query(()), core, own, clock=clock or SYSTEM_CLOCK, on_event=on_event, mask=mask)
+    broker = Broker(plugin, parsed.with_query(()), core, own, clock=clock or SYSTEM_CLOCK, on_event=on_event, mask=mask)
+    check_eviction(broker.capabilities.product, broker.capabilities.evictable, strict=core.strict)
+    return broker
 
 
 @final

@@ -225,13 +225,20 @@ def _pack(items: tuple[tuple[str, str], ...]) -> bytes:
 
 
 def unpack_headers(packed: bytes | None) -> Mapping[str, str]:
-    """Decode what `pack_headers` made. The mapping is shared, hence read-only."""
+    """Decode what `pack_headers` made. The mapping is shared, hence read-only.
+
+    Raises:
+        ValueError: it is no JSON object. (RecursionError: it is nested too deeply.)
+    """
     return _unpack(packed) if packed else _NO_HEADERS
 
 
 @lru_cache(maxsize=1024)
 def _unpack(packed: bytes) -> Mapping[str, str]:
-    return MappingProxyType(json.loads(packed))
+    headers = json.loads(packed)
+    if not isinstance(headers, dict):  # a proxy of a text would look like a mapping for a while
+        raise ValueError("the packed headers are no JSON object")  # noqa: TRY004 - the bytes are wrong, not their type
+    return MappingProxyType(headers)
 
 
 def topic_matches(pattern: str, routing_key: str) -> bool:

@@ -22,6 +22,7 @@ from brokerkit._reading import ResultReader
 from brokerkit._records import Header, Result, State, encode_record
 from brokerkit._result_calls import ResultCalls
 from brokerkit._retry import Caller
+from brokerkit._risk import check_eviction
 from brokerkit._secrets import masker, secrets_in
 from brokerkit.abc import Clock, ResultBackend
 from brokerkit.capabilities import ResultCapabilities, require
@@ -29,7 +30,6 @@ from brokerkit.errors import (
     InvalidOption,
     MalformedResult,
     ResultTooLarge,
-    Unsupported,
     nearest,
 )
 from brokerkit.models import Record, new_id
@@ -64,6 +64,9 @@ def results(
 
     Raises:
         ConfigurationError: the URL, an option or a combination of them makes no sense here.
+
+    Warns:
+        EvictionRisk: the engine may drop records; with the option `strict` it is refused instead.
     """
     parsed = URL.parse(url)
     driver: type[ResultBackend] = registry.find(parsed, "result_backend").load()
@@ -83,8 +86,9 @@ def results(
     store = ResultStore(parsed, shared, connect=connect, caller=caller, exceptions=exceptions)
     if "expires" in given and shared.expires is not None:
         require(store.capabilities, "expires", asked=f"expires={shared.expires:g}")
-    if shared.strict and store.capabilities.evictable:
-        raise Unsupported(f"strict=true: {store.capabilities.product} may drop records by itself")
+    check_eviction(
+        store.capabilities.product, ("records",) if store.capabilities.evictable else (), strict=shared.strict
+    )
     return store
 
 

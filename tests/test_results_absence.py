@@ -10,6 +10,7 @@ import pytest
 
 from brokerkit._known import Known
 from brokerkit.errors import (
+    EvictionRisk,
     InvalidOption,
     ResultLost,
     ResultTimeout,
@@ -110,7 +111,9 @@ def test_a_handle_remembers_its_record_however_many_came_since(store, other):
 
 def test_an_evicted_record_ends_its_wait_as_lost(clock, url, pool):
     """RES-29."""
-    with results(url, clock=clock, max_records=3) as store:
+    with pytest.warns(EvictionRisk, match="memory may drop by itself: records"):
+        store = results(url, clock=clock, max_records=3)
+    with store:
         assert store.capabilities.evictable
         pending = store.reserve("job")
         waiting = pool.submit(pending.result, math.inf)

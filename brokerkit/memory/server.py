@@ -44,14 +44,18 @@ class StoredMessage:
 
 @dataclass(slots=True, eq=False)
 class StoredQueue:
-    """A queue: what is ready by priority and age, what waits by its due time, and everything by number."""
+    """A queue: what is ready by priority and age, what waits by its due time, and everything by number.
+
+    `lost` has the ids of messages that were found gone, although nobody settled them.
+    """
 
     settings: Queue
     used_at: float
     ready: list[tuple[int, int, int, StoredMessage]] = field(default_factory=list)
     waiting: list[tuple[float, int, int, StoredMessage]] = field(default_factory=list)
     messages: dict[int, StoredMessage] = field(default_factory=dict)
-    ids: set[str] = field(default_factory=set)
+    ids: dict[str, int] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
     dropped: int = 0
     receiving: int = 0
 
@@ -196,7 +200,7 @@ class MemoryServer:
 
     def _accept(self, queue: StoredQueue, message: Message) -> Outcome:
         """Store a message sent to a queue, or say why not."""
-        if message.id in queue.ids:
+        if queue.ids.get(message.id) in queue.messages:
             return None  # a repeated send, after an answer that never came
         if message.priority > queue.settings.max_priority:
             most = queue.settings.max_priority
@@ -216,7 +220,7 @@ class MemoryServer:
         ttl = message.ttl if message.ttl is not None else queue.settings.message_ttl
         stored = StoredMessage(next(self._numbers), self._copy(message), None if ttl is None else now + ttl)
         queue.messages[stored.seq] = stored
-        queue.ids.add(message.id)
+        queue.ids[message.id] = stored.seq
         if message.delay > 0:
             self._wait_until(queue, stored, now + message.delay, "delayed")
         else:
@@ -250,15 +254,17 @@ class MemoryServer:
 
     def _ripen(self, queue: StoredQueue, now: float) -> None:
         """Make ready what is due: ripe delays, and leases that have ended."""
+        if len(queue.ready) + len(queue.waiting) < len(queue.messages):
+            self._order_anew(queue)
         while queue.waiting and queue.waiting[0][0] <= now:
             _, _, version, stored = heapq.heappop(queue.waiting)
-            if version == stored.version:
+            if version == stored.version and self._is_there(queue, stored):
                 self._make_ready(queue, stored)
 
     def _next_ready(self, queue: StoredQueue) -> StoredMessage | None:
         while queue.ready:
             _, _, version, stored = heapq.heappop(queue.ready)
-            if version == stored.version:
+            if version == stored.version and self._is_there(queue, stored):
                 return stored
         return None
 
@@ -275,6 +281,32 @@ class MemoryServer:
             deadline=deadline,
             expired=stored.expires_at is not None and now >= stored.expires_at,
         )
+
+    # -- what was lost ---------------------------------------------------------------------------------------------
+
+    def take_lost(self, address: Address) -> list[str]:
+        """Return the ids of a queue's messages that were found gone, each once."""
+        queue = self.queues.get(address)
+        if queue is None:
+            return []
+        lost, queue.lost = queue.lost, []
+        return lost
+
+    def _is_there(self, queue: StoredQueue, stored: StoredMessage) -> bool:
+        """Tell whether a message that stands in an order still exists, and note it if not."""
+        if queue.messages.get(stored.seq) is stored:
+            return True
+        stored.version += 1
+        queue.lost.append(stored.message.id)
+        return False
+
+    def _order_anew(self, queue: StoredQueue) -> None:
+        """Let every message stand in its order again: somebody took them out. One that stands there twice is taken once."""
+        for stored in queue.messages.values():
+            if stored.state == "ready":
+                heapq.heappush(queue.ready, (-stored.message.priority, stored.seq, stored.version, stored))
+            elif stored.state in ("leased", "delayed"):
+                heapq.heappush(queue.waiting, (stored.due, stored.seq, stored.version, stored))
 
     # -- settling --------------------------------------------------------------------------------------------------
 
@@ -339,4 +371,4 @@ class MemoryServer:
     def _remove(self, queue: StoredQueue, stored: StoredMessage) -> None:
         stored.state, stored.version = "gone", stored.version + 1
         del queue.messages[stored.seq]
-        queue.ids.discard(stored.message.id)
+        queue.ids.pop(stored.message.id, None)

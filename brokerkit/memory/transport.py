@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 from brokerkit.abc import SETTLE_TIMEOUT, Clock, Receiver, SupportsDepth, SupportsFanout, Transport
 from brokerkit.capabilities import Capabilities, Delay, Durability, Fanout, Impossible, Lease, Priority, Redelivery
-from brokerkit.errors import Closed, ErrorTable, InvalidOption, QueueNotFound
+from brokerkit.errors import Closed, ErrorTable, InconsistencyError, InvalidOption, QueueNotFound
 from brokerkit.memory.options import MemoryOptions, server_name
 from brokerkit.memory.server import Binding, MemoryServer
 from brokerkit.models import Depth, Message, Outcome, Queue, Received
@@ -183,6 +183,8 @@ class MemoryReceiver(Receiver):
                     if acks and missing:
                         return [], lost  # told at the next call, as nobody hears of `lost` from a call that raises
                     self._report(missing)
+                    if not acks:
+                        self._report_lost()
                     left = min([deadline, *self._due()]) - server.clock.monotonic()
                     if deadline <= server.clock.monotonic():
                         return [], lost
@@ -257,6 +259,14 @@ class MemoryReceiver(Receiver):
         self._reported = set(missing)
         if new or len(missing) == len(self._names):
             raise QueueNotFound(*(new or missing))
+
+    def _report_lost(self) -> None:
+        """Raise once for messages that were found gone."""
+        for name in self._names:
+            if ids := self._server.take_lost(self._address(name)):
+                raise InconsistencyError(
+                    f"queue {name!r}: {len(ids)} messages are gone, though nobody settled them: {ids}"
+                )
 
     def _due(self) -> list[float]:
         due = [self._server.next_due(self._address(name)) for name in self._names if name not in self._reported]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,13 +21,14 @@ from brokerkit_conformance.actors import Actor
 from brokerkit_conformance.gates import Subject
 from brokerkit_conformance.harness import Harness
 from brokerkit_conformance.model import HarnessError, NotRun
+from brokerkit_conformance.storage import Storage
 from brokerkit_conformance.timeline import MovedTime, RealTime, SystemTime, Timeline, eventually
 
 if TYPE_CHECKING:
     from brokerkit import Broker, Consumer, DeadLetter, Delivery
     from brokerkit.results import ResultStore
 
-__all__ = ["HANG", "Bench", "check"]
+__all__ = ["HANG", "Bench", "check", "new_namespace"]
 
 HANG: Final = 20.0
 """Real seconds after which anything that should have ended counts as hanging."""
@@ -36,6 +38,11 @@ def check(condition: object, message: str) -> None:
     """Fail the case with a sentence unless the condition holds; unlike `assert` also under `python -O`."""
     if not condition:
         raise AssertionError(message)
+
+
+def new_namespace(law_id: str) -> str:
+    """Return what all names of one run of one case begin with: never the same twice."""
+    return f"bk{secrets.token_hex(4)}-{law_id.lower()}"
 
 
 class Bench:
@@ -124,6 +131,28 @@ class Bench:
         self._url_of[broker] = url or self.urls[0]
         self._undo.callback(broker.close)
         return broker
+
+    def twin(self) -> Bench:
+        """Return another bench on the same URLs, as another run of the same case would have; finished at the end."""
+        other = Bench(self.harness, self._subject, new_namespace("twin"))
+        other.urls, other.results_urls, other.time = self.urls, self.results_urls, self.time
+        self._undo.callback(other.finish)
+        return other
+
+    def private(self) -> None:
+        """From here on, work on a new server of this case's own, which it may break."""
+        self.urls, self.results_urls = map(list, self.harness.private_urls())
+        if not self.urls:
+            raise NotRun("the harness gives no server that a case may break")
+
+    def storage(self, url: str | None = None) -> Storage:
+        """Open foreign access to what the server of a URL stores, the broker's by default."""
+        roles = self.harness.storage_map()
+        admin = self.harness.admin(url or self.urls[0], clock=self.time.clock)
+        if admin is None or roles is None:
+            raise NotRun("the harness brings no foreign access: no admin, or no storage map")
+        self._undo.callback(admin.close)
+        return Storage(admin, roles)
 
     def store(self, *, url: str | None = None, **options: Any) -> ResultStore:
         """Open a result store on the engine under test."""

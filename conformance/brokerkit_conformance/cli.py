@@ -6,16 +6,19 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from brokerkit_conformance import console as output
-from brokerkit_conformance import report as reports
+from brokerkit_conformance import reporting, verifying, waivers
 from brokerkit_conformance.catalogue import LEVELS, catalogue
 from brokerkit_conformance.harness import load
+from brokerkit_conformance.masking import hide_passwords
 from brokerkit_conformance.model import Evidence, HarnessError
 from brokerkit_conformance.trial import Trial
 from brokerkit_conformance.verdict import Verdict
@@ -23,12 +26,25 @@ from brokerkit_conformance.verdict import Verdict
 __all__ = ["app", "main"]
 
 USAGE: Final = 64
-"""Exit code for a mistake in the command line; 0 conformant, 1 not, 2 incomplete, 3 invalid."""
+BAD_WAIVERS: Final = 14
+NO_FILE: Final = 66
+
+_CODES: Final = """
+
+Exit codes: 0 CONFORMANT, with waivers or without; 1 NONCONFORMANT; 2 INCOMPLETE, also without a server; 3 INVALID.
+
+Bad input: 10 the harness cannot be made; 11 its URLs or options lead to no plugin; 12 it lies; 13 UNDECLARED, the plugin
+leaves questions open; 14 the waivers file does not count.
+
+Reports: 20 edited; 21 truncated; 22 foreign; 23 of another suite, older or newer; 66 cannot be read.
+
+64 a mistake in the command line.
+"""
 
 # the parent of BadParameter covers unknown commands and options too; typer has had it in different places
 _USAGE_ERRORS: Final[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="The laws of brokerkit as a suite.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=f"The laws of brokerkit as a suite.{_CODES}")
 _out = Console()
 _err = Console(stderr=True)
 
@@ -38,31 +54,37 @@ def run(  # noqa: PLR0917 - typer's parameters
     harness: Annotated[str, typer.Argument(help="module:Class, or the name of an installed harness")],
     level: Annotated[list[str] | None, typer.Option(help=f"one of {', '.join(LEVELS)}; may be repeated")] = None,
     area: Annotated[str, typer.Option(help="areas apart by commas, such as PUB,ACK; no level is claimed then")] = "",
-    report: Annotated[Path | None, typer.Option(help="folder for report.json")] = None,
+    case: Annotated[str, typer.Option(help="laws apart by commas, such as VIS-05; no level is claimed then")] = "",
+    waivers_file: Annotated[
+        Path | None, typer.Option("--waivers", help="known failures: brokerkit-waivers.toml")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="folder for report.json, junit.xml, report.md, report.html")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="print the report instead of tables")] = False,  # noqa: FBT002
+    allow_incomplete: Annotated[  # noqa: FBT002
+        bool, typer.Option("--allow-incomplete", help="0 as exit code of INCOMPLETE; the verdict stays what it is")
+    ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="cases at once")] = 8,
 ) -> None:
-    """Try a plugin against the laws, and say what was shown. Exit code: 0, 1, 2, 3 as the verdict; 64 for misuse."""
-    levels, areas = _known(level or [], LEVELS, "level"), _areas(area)
-    sys.path.insert(0, "")  # module:Class is looked for here first, as with `python -m`
-    try:
-        trial = Trial(load(harness), levels=levels, areas=areas)
-    except HarnessError as error:
-        _err.print(f"[red]INVALID[/]: {error}", highlight=False)
-        raise typer.Exit(Verdict.INVALID.exit_code) from None
+    """Try a plugin against the laws, and say what was shown."""
+    levels = _known(level or [], LEVELS, "level")
+    scope = {"levels": levels, "areas": _areas(area), "cases": _known(_split(case), catalogue(), "law")}
+    trial = _trial(harness, scope, waivers_file)
     try:
         _run(trial, jobs, quiet=json_)
+        made = trial.report()
     finally:
         trial.close()
-    made = trial.report()
     if report is not None:
-        path = reports.write(made, report)
-        _err.print(f"written: {path}", highlight=False)
+        path = reporting.write(made, report)
+        _err.print(f"written: {path}", highlight=False, markup=False)
     if json_:
         sys.stdout.write(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
     else:
         output.print_report(made, _out)
-    raise typer.Exit(Verdict(made["verdict"]).exit_code)
+    verdict = Verdict(made["verdict"])
+    raise typer.Exit(0 if allow_incomplete and verdict is Verdict.INCOMPLETE else verdict.exit_code)
 
 
 @app.command("list")
@@ -100,17 +122,22 @@ def mutants(
 
 @app.command()
 def verify(report: Annotated[Path, typer.Argument(help="a report.json")]) -> None:
-    """Compute the verdict of a report again from its raw outcomes. Exit code as for run."""
+    """Compute the verdict of a report again from its raw outcomes, and say which levels hold."""
     try:
-        content: Any = json.loads(report.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        _err.print(f"[red]INVALID[/]: {report} cannot be read: {error}", highlight=False)
-        raise typer.Exit(Verdict.INVALID.exit_code) from None
-    verdict, flaws = reports.verify(content, catalogue())
-    for flaw in flaws:
-        _err.print(f"[red]invalid[/]: {flaw}", highlight=False)
-    _out.print(f"{verdict}: {report}", highlight=False)
-    raise typer.Exit(verdict.exit_code)
+        text = report.read_bytes().decode(errors="replace")
+    except OSError as error:
+        _fail(f"{report} cannot be read: {error.strerror}", NO_FILE)
+    found = verifying.verify(text, catalogue(), today=datetime.now(UTC).date())
+    for reason in found.reasons:
+        _err.print(f"[red]invalid[/]: {escape(reason)}", highlight=False)
+    for each in found.expired:
+        _err.print(f"[yellow]expired since[/]: {escape(each)}", highlight=False)
+    _out.print(f"{found.verdict}: {report}", highlight=False, markup=False)
+    for name, level in found.levels.items():
+        _out.print(
+            f"  {name}: {level['verdict']}, {level['shown']} of its {level['laws']} laws were shown", highlight=False
+        )
+    raise typer.Exit(found.exit_code)
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
@@ -123,6 +150,22 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _trial(name: str, scope: dict[str, list[str]], waivers_file: Path | None) -> Trial:
+    sys.path.insert(0, "")  # module:Class is looked for here first, as with `python -m`
+    try:
+        waived = waivers.read(waivers_file) if waivers_file is not None else []
+        return Trial(load(name), **scope, waived=waived, name=name)
+    except HarnessError as error:
+        _fail(hide_passwords(str(error)), error.exit_code)
+    except waivers.WaiverError as error:
+        _fail("the waivers do not count: " + "; ".join(error.faults), BAD_WAIVERS)
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    _err.print(f"[red]INVALID[/]: {escape(text)}", highlight=False)
+    raise typer.Exit(code) from None
 
 
 def _run(trial: Trial, jobs: int, *, quiet: bool) -> None:
@@ -142,11 +185,16 @@ def _run(trial: Trial, jobs: int, *, quiet: bool) -> None:
 
 
 def _areas(text: str) -> list[str]:
-    return _known([part.strip().upper() for part in text.split(",") if part.strip()], catalogue().areas, "area")
+    return _known(_split(text), catalogue().areas, "area")
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip().upper() for part in text.split(",") if part.strip()]
 
 
 def _known(given: Sequence[str], known: Any, what: str) -> list[str]:
     for one in given:
         if one not in known:
-            raise typer.BadParameter(f"no {what} {one!r}; known: {', '.join(known)}")
+            listed = "see `brokerkit-conformance list`" if what == "law" else f"known: {', '.join(known)}"
+            raise typer.BadParameter(f"no {what} {one!r}; {listed}")
     return list(given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from brokerkit.capabilities import Capabilities, ResultCapabilities, is_missing
@@ -15,10 +15,24 @@ __all__ = ["Subject", "expectations", "expected"]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is under test: the declared capabilities of a transport, of a result backend, or of both."""
+    """What is under test: the declared capabilities of a transport, of a result backend, or of both.
+
+    Attributes:
+        transport: of the transport.
+        results: of the result backend.
+        grace: new questions that the plugin may leave open for now.
+        without: roles of storage that the engine keeps nothing for, and why not.
+    """
 
     transport: Capabilities | None
     results: ResultCapabilities | None
+    grace: frozenset[str] = frozenset()
+    without: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def nobody(self) -> bool:
+        """Whether nothing is known of what is under test."""
+        return self.transport is None and self.results is None
 
 
 def expectations(laws: Iterable[Law], subject: Subject) -> list[Expectation]:
@@ -30,6 +44,15 @@ def expected(law: Law, subject: Subject) -> Expectation:
     """Return what is expected of one law, by its gate."""
     if law.since is None:
         return Expectation(law.id, How.NOT_YET, "not yet in this suite")
+    try:
+        return _by_gate(law, subject)
+    except AttributeError as error:
+        if not any(name.rpartition(".")[2] == error.name for name in subject.grace):
+            raise
+        return Expectation(law.id, How.GRACE, f"{error.name} is a new question, and the plugin does not answer it yet")
+
+
+def _by_gate(law: Law, subject: Subject) -> Expectation:
     kind, _, powers = law.gate.partition(":")
     if kind == "H":
         return Expectation(law.id, How.CASE)
@@ -45,7 +68,15 @@ def expected(law: Law, subject: Subject) -> Expectation:
     missing = next((reason for power in filter(None, powers.split("+")) if (reason := _absence(engine, power))), None)
     if missing is not None:
         return Expectation(law.id, How.REFUSAL, missing)
-    return _with_needs(law, engine)
+    return _without_role(law, subject) or _with_needs(law, engine)
+
+
+def _without_role(law: Law, subject: Subject) -> Expectation | None:
+    for need in law.needs:
+        kind, _, role = need.partition(":")
+        if kind == "role" and role in subject.without:
+            return Expectation(law.id, How.IMPOSSIBLE, f"no {role} of its own: {subject.without[role]}")
+    return None
 
 
 def _only_without(law: Law, power: str, engine: Any) -> Expectation:
@@ -59,6 +90,14 @@ def _with_needs(law: Law, engine: Capabilities | ResultCapabilities) -> Expectat
         # PUB-14's twin shows that a second process indeed sees nothing of it
         how = How.REFUSAL if law.id == "PUB-14" else How.IMPOSSIBLE
         return Expectation(law.id, how, f"{engine.product} lives within one process")
+    if "network" in law.needs and engine.embedded:
+        return Expectation(
+            law.id, How.IMPOSSIBLE, f"{engine.product} is embedded: there is no connection to put a proxy in"
+        )
+    if "server" in law.needs and engine.shared == "process":
+        return Expectation(
+            law.id, How.IMPOSSIBLE, f"{engine.product} has the process's own memory, and nothing prepared"
+        )
     return Expectation(law.id, How.CASE)
 
 
@@ -94,6 +133,7 @@ _POWERS: Final[Mapping[str, Callable[[Any], str | None]]] = {
     "dedupe": _field("dedup"),
     "delay": _field("delay"),
     "dlq": _fact(lambda _: True, ""),  # the core's own
+    "evictable": _fact(lambda _: True, ""),  # what no server drops by itself, a person at its own client can
     "durable": _fact(lambda c: c.durability.kill, "does not survive a kill"),
     "fanout": _field("fanout"),
     "fanout.durable": _fanout(lambda f: f.durable, "fanout is not durable"),

@@ -5,15 +5,20 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from brokerkit_conformance.model import HarnessError
+from brokerkit_conformance.model import HarnessError, NotRun
 
-__all__ = ["GROUP", "Admin", "Harness", "MovableClock", "load"]
+if TYPE_CHECKING:
+    from brokerkit_conformance.storage import StorageMap
+
+__all__ = ["GROUP", "Admin", "FullServer", "Harness", "MovableClock", "load"]
 
 GROUP: Final = "brokerkit.conformance"
 
@@ -38,20 +43,54 @@ class MovableClock(Protocol):
         ...
 
 
-class Admin(Protocol):
-    """Foreign access to the engine, around the plugin, with a client of its own."""
+class Admin:
+    """Foreign access to a server, around the plugin, with a client of its own.
 
-    def count(self, queue: str) -> int:
-        """Return how many messages the server itself counts in a queue, in whatever state."""
-        ...
+    A key is whatever the server can lose by itself: a key, a row, an index. Keys are texts of parts, as
+    `brokerkit_conformance.storage.key` writes them, so that a harness's storage map can tell what each is there for.
+    """
 
-    def delete(self, queue: str) -> None:
-        """Remove a queue behind the plugin's back."""
-        ...
+    def keys(self) -> Collection[str]:
+        """Return every key of the whole server, those of other virtual hosts and of nobody included."""
+        raise NotImplementedError
 
-    def put_raw(self, queue: str, body: bytes) -> None:
-        """Put bytes that no brokerkit wrote where a message is expected."""
-        ...
+    def remove(self, keys: Collection[str]) -> None:
+        """Remove keys, and nothing else. Nobody is told."""
+        raise NotImplementedError
+
+    def put_raw(self, queue: str, body: bytes, headers: Mapping[str, str]) -> None:
+        """Put a message where the plugin looks for one, as a program would that is not of brokerkit."""
+        raise NotImplementedError
+
+    def put_damaged(self, queue: str) -> int:
+        """Put messages of every kind that the storage takes and the plugin never writes; return how many. None may be whole."""
+        raise NotImplementedError
+
+    def disasters(self) -> Mapping[str, Callable[[], object]]:
+        """Return ways to lose everything at once, by name: what a person may type at the server's own client."""
+        raise NotImplementedError
+
+    def forget_statements(self) -> None:
+        """Make the server forget what clients have prepared on it, such as scripts or statements."""
+        raise NotRun("the harness's admin cannot make the server forget prepared statements")
+
+    def close(self) -> None:
+        """Close the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class FullServer:
+    """A server whose room can be bounded.
+
+    Attributes:
+        url: of it.
+        options: keywords for every `brokerkit.connect` to it.
+        bound: called with True, it lets the server take no more room than it has; with False, as much as it likes.
+    """
+
+    url: str
+    options: Mapping[str, Any]
+    bound: Callable[[bool], object]
 
 
 class Harness:
@@ -94,16 +133,33 @@ class Harness:
         """Return ("module:function", argument), if it is to be called first in every process that the suite starts."""
         return None
 
-    def admin(self) -> Admin | None:
-        """Return foreign access, if there is any."""
+    def admin(self, url: str, *, clock: Any = None) -> Admin | None:  # noqa: ARG002 - for those that override it
+        """Return foreign access to the server of a URL, if there is any.
+
+        Args:
+            url: one that `urls`, `results_urls` or `private_urls` gave.
+            clock: of the case, if `clock` gave one.
+        """
         return None
+
+    def private_urls(self) -> tuple[Sequence[str], Sequence[str]]:
+        """Return `urls` and `results_urls` of one new server, which the case may break; empty if there can be none."""
+        return (), ()
+
+    def full_server(self) -> AbstractContextManager[FullServer] | None:
+        """Return a new server whose room can be bounded, if there can be one."""
+        return None
+
+    def evicting_urls(self) -> tuple[str | None, str | None]:
+        """Return a broker URL and a result store URL of a server that may drop what it stores; None where there is none."""
+        return None, None
 
     def server_control(self) -> Any:
         """Return what starts, kills and restarts the server, if anything can."""
         return None
 
-    def storage_map(self) -> Mapping[str, Any] | None:
-        """Return which keys or rows play which role, for the cases of eviction."""
+    def storage_map(self) -> StorageMap | None:
+        """Return which keys or rows play which role, for the cases of eviction. It must answer every role."""
         return None
 
 

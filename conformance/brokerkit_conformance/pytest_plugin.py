@@ -14,13 +14,17 @@ if TYPE_CHECKING:
 
 _KEY = "brokerkit_evidence"
 _merged: dict[str, dict[str, Any]] = {}
+_crashed: list[str] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add our options."""
     group = parser.getgroup("brokerkit", "brokerkit's conformance suite")
     group.addoption("--brokerkit", metavar="HARNESS", help="with --pyargs brokerkit_conformance: module:Class")
-    group.addoption("--brokerkit-report", metavar="DIR", help="folder for report.json")
+    group.addoption("--brokerkit-waivers", metavar="FILE", help="known failures, such as brokerkit-waivers.toml")
+    group.addoption(
+        "--brokerkit-report", metavar="DIR", help="folder for report.json, junit.xml, report.md, report.html"
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -47,7 +51,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Under pytest-xdist: put together what a worker has found."""
-    for name, found in getattr(node, "workeroutput", {}).get(_KEY, {}).items():
+    output = getattr(node, "workeroutput", None)
+    if output is None:
+        _crashed.append(str(node))
+    for name, found in (output or {}).get(_KEY, {}).items():
         merged = _merged.setdefault(name, found | {"evidence": []})
         merged["evidence"] += found["evidence"]
 
@@ -63,15 +70,19 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             desk.write_report(Path(folder))
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput[_KEY] = {desk.name: desk.evidence() for desk in desks}
-    elif any(str(judgement.verdict) != "CONFORMANT" for judgement in _judgements(merged_only=True).values()):
+    elif any(not judgement.verdict.holds for judgement in _judgements(merged_only=True).values()):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say the verdict, whatever was selected."""
+    seen = (getattr(report, "nodeid", "") for reports in terminalreporter.stats.values() for report in reports)
+    if _crashed and not _merged and any("::test_law[" in nodeid for nodeid in seen):
+        terminalreporter.section("brokerkit conformance")
+        terminalreporter.line("INCOMPLETE: no worker came back with evidence", bold=True)
     for name, judgement in _judgements().items():
         terminalreporter.section(f"brokerkit conformance of {name}")
-        terminalreporter.line(str(judgement.verdict), green=str(judgement.verdict) == "CONFORMANT", bold=True)
+        terminalreporter.line(str(judgement.verdict), green=judgement.verdict.holds, bold=True)
         unshown = [i for i, outcome in judgement.outcomes.items() if not outcome.shown]
         if unshown:
             terminalreporter.line(f"Not shown to work: {', '.join(unshown)}")
@@ -84,6 +95,7 @@ def pytest_unconfigure() -> None:
     """Forget this session: pytest may be called again in one process."""
     _desks().clear()
     _merged.clear()
+    _crashed.clear()
 
 
 def _desks() -> list[Desk]:

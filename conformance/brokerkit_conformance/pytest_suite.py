@@ -18,13 +18,13 @@ from typing import Any, ClassVar, Final
 
 import pytest
 
-from brokerkit_conformance import report as reports
+from brokerkit_conformance import reporting
 from brokerkit_conformance.catalogue import catalogue
 from brokerkit_conformance.harness import Harness, load
-from brokerkit_conformance.model import Evidence, HarnessError, NotRun
+from brokerkit_conformance.model import Evidence, HarnessError, NotRun, Outcome
 from brokerkit_conformance.runner import CAP
 from brokerkit_conformance.trial import Trial
-from brokerkit_conformance.verdict import Verdict
+from brokerkit_conformance.waivers import Waiver, WaiverError, plain, read
 
 __all__ = ["Desk", "desks", "suite", "suite_of_option"]
 
@@ -58,8 +58,10 @@ class Desk:
         """Start the harness, once, and return the ids of the laws that can run."""
         if self.trial is None:
             try:
-                self.trial = Trial(self._make(config), **self._scope)
-            except HarnessError as error:
+                self.trial = Trial(
+                    self._make(config), **self._scope, name=self._known_as(config), waived=_waived(config)
+                )
+            except (HarnessError, WaiverError) as error:
                 raise pytest.UsageError(f"INVALID: {error}") from None
             self.in_worker = hasattr(config, "workerinput")
             desks.append(self)
@@ -71,17 +73,18 @@ class Desk:
         law = catalogue()[law_id]
         record = trial.run_one(law) if self.in_worker else self._wait_for(law_id)
         trial.record([record])
-        if not record.outcome.good and law.duty == "MUST":
-            pytest.fail(f"{record.outcome} {law.id} {law.title}\nmust: {law.must}\n{record.reason}", pytrace=False)
+        outcome, reason = trial.weigh(record)
+        if not outcome.good and outcome is not Outcome.WAIVED and law.duty == "MUST":
+            pytest.fail(f"{outcome} {law.id} {law.title}\nmust: {law.must}\n{reason}", pytrace=False)
 
     def conclude(self) -> None:
         """Fail the test unless all evidence together makes a plugin conformant."""
         judgement = self._opened().judge()
         if self.in_worker:  # each worker has but a part; the controller weighs them together
-            bad = [i for i, outcome in judgement.outcomes.items() if outcome.shown and not outcome.good]
+            bad = [i for i, outcome in judgement.outcomes.items() if outcome.red and catalogue()[i].duty == "MUST"]
             if bad:
                 pytest.fail(f"shown not to hold: {', '.join(bad)}", pytrace=False)
-        elif judgement.verdict is not Verdict.CONFORMANT:
+        elif not judgement.verdict.holds:
             listed = [f"{i} {outcome}" for i, outcome in judgement.outcomes.items() if not outcome.good]
             pytest.fail(f"{judgement.verdict}: {', '.join([*judgement.flaws, *listed])}", pytrace=False)
 
@@ -92,13 +95,16 @@ class Desk:
             "laws": [law.id for law in trial.laws],
             "expectations": [(e.id, str(e.how), e.reason) for e in trial.expectations],
             "evidence": [
-                asdict(record) | {"measured": {}, "outcome": str(record.outcome)} for record in trial.evidence
+                asdict(record) | {"measured": {}, "history": [], "outcome": str(record.outcome)}
+                for record in trial.evidence
             ],
+            "waivers": [plain(waiver) for waiver in trial.waivers],
+            "flaws": trial.flaws,
         }
 
     def write_report(self, folder: Path) -> Path:
-        """Write report.json."""
-        return reports.write(self._opened().report(), folder)
+        """Write the report in all its forms; returns the path of report.json."""
+        return reporting.write(self._opened().report(), folder)
 
     def close(self) -> None:
         """Run nothing more, and stop the harness."""
@@ -107,6 +113,9 @@ class Desk:
             self._running.join()
         if self.trial is not None:
             self.trial.close()
+
+    def _known_as(self, config: pytest.Config) -> str:
+        return config.getoption("--brokerkit") or "" if self.name == "--brokerkit" else self.name
 
     def _opened(self) -> Trial:
         if self.trial is None:
@@ -160,6 +169,11 @@ def suite_of_option() -> type:
         return load(name)
 
     return _test_class(Desk(make, "--brokerkit", {}))
+
+
+def _waived(config: pytest.Config) -> list[Waiver]:
+    path = config.getoption("--brokerkit-waivers")
+    return read(Path(path)) if path else []
 
 
 def _test_class(desk: Desk) -> type:

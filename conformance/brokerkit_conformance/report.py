@@ -2,145 +2,128 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from brokerkit.capabilities import promises
-from brokerkit_conformance.catalogue import Catalogue, Law
-from brokerkit_conformance.gates import Subject
-from brokerkit_conformance.harness import Harness
-from brokerkit_conformance.model import Evidence, Expectation, How, Outcome
-from brokerkit_conformance.verdict import Judgement, Verdict, judge
+from brokerkit_conformance import declaring
+from brokerkit_conformance.catalogue import LEVELS, Catalogue, Law, catalogue
+from brokerkit_conformance.identity import plugin_of, suite_digest
+from brokerkit_conformance.masking import mask_of, masked
+from brokerkit_conformance.model import Evidence, Expectation, How
+from brokerkit_conformance.subject import plugin_classes
+from brokerkit_conformance.verdict import Judgement, Verdict
+from brokerkit_conformance.waivers import UNWAIVABLE, plain
 
-__all__ = ["SCHEMA", "build", "verify", "write"]
+if TYPE_CHECKING:
+    from brokerkit_conformance.trial import Trial
 
-SCHEMA: Final = 1
+__all__ = ["FORMAT", "SCHEMA", "build", "cases_of", "in_scope", "is_whole", "levels_of", "seal"]
+
+FORMAT: Final = "brokerkit-conformance report"
+SCHEMA: Final = 2
+"""Rises when a reader of the last one would misread a report. `report.schema.json` describes it."""
 
 
-def build(
-    *,
-    harness: Harness,
-    subject: Subject,
-    laws: Sequence[Law],
-    expectations: Iterable[Expectation],
-    evidence: Sequence[Evidence],
-    judgement: Judgement,
-    catalogue: Catalogue,
-    scope: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return the report of a run as plain data.
-
-    Args:
-        harness: how the engine was reached; only its class is told, as its URLs may hold secrets.
-        subject: what the plugin declares.
-        laws: those that were asked for.
-        expectations: of all laws of the catalogue.
-        evidence: what was found.
-        judgement: of that.
-        catalogue: of this suite.
-        scope: what was asked for: levels, areas.
-    """
-    how = {expectation.id: expectation for expectation in expectations}
-    records = {record.id: record for record in evidence}
-    return {
+def build(trial: Trial) -> dict[str, Any]:
+    """Return the report of a trial as plain data, without the secrets of its harness, and sealed."""
+    judgement = trial.judge()
+    harness, subject = trial.harness, trial.subject
+    report = {
+        "format": FORMAT,
         "schema": SCHEMA,
-        "suite": {"version": metadata.version("brokerkit-conformance"), "catalogue": catalogue.digest},
+        "suite": {
+            "version": metadata.version("brokerkit-conformance"),
+            "catalogue": catalogue().digest,
+            "files": suite_digest(),
+        },
         "brokerkit": metadata.version("brokerkit-messaging"),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()}",
-        "harness": f"{type(harness).__module__}:{type(harness).__qualname__}",
-        "plugins": _plugins(harness),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "harness": {"name": trial.name, "class": f"{type(harness).__module__}:{type(harness).__qualname__}"},
+        "plugins": {side: plugin_of(kind, dist) for side, (kind, dist) in plugin_classes(harness).items()},
+        "server": _server(trial),
         "capabilities": {
-            "transport": dict(promises(subject.transport)) if subject.transport else None,
-            "results": dict(promises(subject.results)) if subject.results else None,
+            "transport": dict(promises(subject.transport)) if subject.transport and not subject.grace else None,
+            "results": dict(promises(subject.results)) if subject.results and not subject.grace else None,
         },
-        "scope": dict(scope),
+        "declared": {
+            "transport": declaring.encode(subject.transport),
+            "results": declaring.encode(subject.results),
+            "grace": sorted(subject.grace),
+        },
+        "scope": trial.scope,
+        "why_not_run": trial.why_not_run,
+        "waivers": [plain(waiver) for waiver in trial.waivers],
+        "run_flaws": trial.flaws,
+        "evidence": [_record(record) for record in trial.evidence],
         "verdict": str(judgement.verdict),
-        "levels": {level: _level(level, judgement, catalogue, whole=not scope["areas"]) for level in judgement.levels},
+        "levels": levels_of(judgement, catalogue(), trial.scope),
         "totals": dict(judgement.totals),
         "flaws": list(judgement.flaws),
-        "cases": [_case(law, judgement, records.get(law.id), how[law.id]) for law in laws],
-        "not_yet_in_this_suite": [law.id for law in catalogue if how[law.id].how is How.NOT_YET],
+        "cases": cases_of(trial.laws, judgement, trial.expectations, trial.evidence),
+        "not_yet_in_this_suite": [e.id for e in trial.expectations if e.how is How.NOT_YET],
     }
+    return seal(masked(report, mask_of(harness)))
 
 
-def write(report: Mapping[str, Any], folder: Path) -> Path:
-    """Write report.json into a folder, which is made; returns its path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "report.json"
-    path.write_text(json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    return path
+def seal(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a report with the digest over its content. It shows accidents and careless edits; it is no signature."""
+    content = {name: value for name, value in report.items() if name != "digest"}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return content | {"digest": f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"}
 
 
-def verify(report: Any, catalogue: Catalogue) -> tuple[Verdict, list[str]]:
-    """Compute the verdict of a report again from its raw outcomes; returns it, and what is wrong with the report."""
-    try:
-        wrong = _unreadable(report, catalogue)
-        if wrong:
-            return Verdict.INVALID, wrong
-        asked = [catalogue[case["id"]] for case in report["cases"]]
-        expectations = [Expectation(c["id"], How(c["expected"]), c["reason"]) for c in report["cases"]]
-        evidence = [
-            Evidence(id=c["id"], version=c["version"], outcome=Outcome(c["outcome"]), reason=c["reason"])
-            for c in report["cases"]
-            if How(c["expected"]).runs and c["seconds"] is not None
-        ]
-        absent = _absent(report, catalogue, {law.id for law in asked})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        return Verdict.INVALID, [f"this is no report of ours: {type(error).__name__}: {error}"]
-    judgement = judge(asked, expectations, evidence)
-    flaws = [*judgement.flaws, *absent]
-    if str(judgement.verdict) != report["verdict"]:
-        flaws.append(f"it claims {report['verdict']}, but its outcomes give {judgement.verdict}")
-    return (Verdict.INVALID if flaws else judgement.verdict), flaws
+def in_scope(law: Law, scope: Mapping[str, Sequence[str]]) -> bool:
+    """Tell whether a run with this scope is about a law."""
+    cases, areas = scope["cases"], scope["areas"]
+    return law.level in scope["levels"] and (not areas or law.area in areas) and (not cases or law.id in cases)
 
 
-def _unreadable(report: Mapping[str, Any], catalogue: Catalogue) -> list[str]:
-    if report["schema"] != SCHEMA:
-        return [f"its schema is {report['schema']!r}; this suite reads {SCHEMA}"]
-    if report["suite"]["catalogue"] != catalogue.digest:
-        of = f"{report['suite']['catalogue']} of version {report['suite']['version']}"
-        return [f"its catalogue is not this suite's: {of}; verify it with that version"]
-    return []
+def is_whole(scope: Mapping[str, Sequence[str]]) -> bool:
+    """Tell whether a run was of whole levels."""
+    return not (scope["areas"] or scope["cases"])
 
 
-def _absent(report: Mapping[str, Any], catalogue: Catalogue, asked: set[str]) -> list[str]:
-    """Laws of the scope that the report leaves out, and any that it calls not yet in this suite although it is."""
-    levels, areas = report["scope"]["levels"], report["scope"]["areas"]
-    inside = {law.id for law in catalogue if law.level in levels and (not areas or law.area in areas)}
-    out = [f"{i} belongs to its scope, and is left out" for i in sorted(inside - asked)]
-    out += [
-        f"{c['id']} is said to be not yet in this suite, but it is"
-        for c in report["cases"]
-        if How(c["expected"]) is How.NOT_YET and catalogue[c["id"]].since is not None
-    ]
-    return out
+def levels_of(judgement: Judgement, laws: Catalogue, scope: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Return each level's verdict, and on how many of its laws it rests: those not yet in this suite are not among them.
 
-
-def _level(level: str, judgement: Judgement, catalogue: Catalogue, *, whole: bool) -> dict[str, Any]:
-    """Return a level's verdict, and on how many of its laws it rests: those not yet in this suite are not among them.
-
-    A run that was not of the `whole` level can show that it does not hold, but not that it holds.
+    A run that was not of the whole level can show that it does not hold, but not that it holds.
     """
-    verdict = judgement.levels[level]
-    if verdict is Verdict.CONFORMANT and not whole:
-        verdict = Verdict.INCOMPLETE
-    laws = [law.id for law in catalogue if law.level == level]
-    shown = sum(law_id in judgement.outcomes and judgement.outcomes[law_id].good for law_id in laws)
-    return {"verdict": str(verdict), "shown": shown, "laws": len(laws)}
+    found = {}
+    asked = [level for level in LEVELS if level in (scope["levels"] if is_whole(scope) else judgement.levels)]
+    for level in asked:
+        verdict = judgement.levels.get(level, Verdict.INCOMPLETE)  # a level without any case yet
+        ids = [law.id for law in laws if law.level == level]
+        shown = sum(i in judgement.outcomes and judgement.outcomes[i].good for i in ids)
+        told = Verdict.INCOMPLETE if verdict.holds and not is_whole(scope) else verdict
+        found[level] = {"verdict": str(told), "shown": shown, "laws": len(ids)}
+    return found
 
 
-def _case(law: Law, judgement: Judgement, record: Evidence | None, expectation: Expectation) -> dict[str, Any]:
+def cases_of(
+    laws: Sequence[Law], judgement: Judgement, expectations: Sequence[Expectation], evidence: Sequence[Evidence]
+) -> list[dict[str, Any]]:
+    """Return a row for each law that was asked for."""
+    how = {expectation.id: expectation for expectation in expectations}
+    records: dict[str, list[Evidence]] = {}
+    for record in evidence:
+        records.setdefault(record.id, []).append(record)
+    return [_case(law, judgement, records.get(law.id, []), how[law.id]) for law in laws]
+
+
+def _case(law: Law, judgement: Judgement, records: Sequence[Evidence], expectation: Expectation) -> dict[str, Any]:
     return {
         "id": law.id,
         "version": law.version,
+        "area": law.area,
         "level": law.level,
         "duty": law.duty,
         "title": law.title,
@@ -148,9 +131,28 @@ def _case(law: Law, judgement: Judgement, record: Evidence | None, expectation: 
         "expected": str(expectation.how),
         "outcome": str(judgement.outcomes[law.id]) if law.id in judgement.outcomes else None,
         "reason": judgement.reasons.get(law.id, expectation.reason),
-        "seconds": None if record is None else round(record.seconds, 3),
-        "measured": {} if record is None else {name: _plain(value) for name, value in record.measured.items()},
+        "attempts": len(records),
+        "seconds": round(sum(record.seconds for record in records), 3) if records else None,
+        "measured": _measured(records[-1]) if records else {},
+        "history": [dict(part) for part in records[-1].history] if records else [],
+        "waivable": law.id not in UNWAIVABLE,
     }
+
+
+def _record(record: Evidence) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "version": record.version,
+        "outcome": str(record.outcome),
+        "reason": record.reason,
+        "seconds": round(record.seconds, 3),
+        "measured": _measured(record),
+        "history": [dict(part) for part in record.history],
+    }
+
+
+def _measured(record: Evidence) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in record.measured.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -159,14 +161,13 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | bool | None) else str(value)
 
 
-def _plugins(harness: Harness) -> dict[str, str]:
-    """Return the distributions that serve the harness's schemes, with their versions."""
-    from brokerkit import registry  # noqa: PLC0415 - asked once a run
-    from brokerkit.url import URL  # noqa: PLC0415 - asked once a run
-
-    found = {}
-    if urls := list(harness.urls()):
-        found["transport"] = registry.find(URL.parse(urls[0]), "transport").distribution
-    if urls := list(harness.results_urls()):
-        found["results"] = registry.find(URL.parse(urls[0]), "result_backend").distribution
-    return found
+def _server(trial: Trial) -> dict[str, Any]:
+    """Return what is known of the server: its claimed product, and what the harness says of it, if it does."""
+    declared = [side for side in (trial.subject.transport, trial.subject.results) if side is not None]
+    emulator = getattr(trial.harness, "emulator", None)
+    return {
+        "claimed": ", ".join(dict.fromkeys(str(getattr(side, "product", "?")) for side in declared)),
+        "told": str(getattr(trial.harness, "server", "") or ""),
+        "emulator": emulator if isinstance(emulator, bool) else None,
+        "embedded": bool(declared) and all(getattr(side, "embedded", False) for side in declared),
+    }

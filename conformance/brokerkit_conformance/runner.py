@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Any, Final
 
-import brokerkit
-from brokerkit.results import results as open_results
-from brokerkit_conformance.bench import Bench
+from brokerkit_conformance.bench import Bench, new_namespace
 from brokerkit_conformance.casebook import Casebook, Test, casebook
 from brokerkit_conformance.catalogue import Law
 from brokerkit_conformance.gates import Subject
 from brokerkit_conformance.harness import Harness
-from brokerkit_conformance.model import Evidence, Expectation, HarnessError, How, Inconclusive, NotRun, Outcome
+from brokerkit_conformance.model import (
+    Broken,
+    Evidence,
+    Expectation,
+    HarnessError,
+    How,
+    Inconclusive,
+    NotRun,
+    Outcome,
+    Unclaimed,
+)
+from brokerkit_conformance.slices import rows_of
+from brokerkit_conformance.subject import subject_of
 
 __all__ = ["CAP", "examine", "run_case", "run_cases", "subject_of"]
 
@@ -27,28 +36,6 @@ CAP: Final = 30.0
 
 # these end a test in pytest without failing it; in a case they are errors
 _FOREIGN_SKIPS: Final = frozenset({"Skipped", "XFailed", "Exit", "OutcomeException", "SkipTest"})
-
-
-def subject_of(harness: Harness) -> Subject:
-    """Ask the plugin what it declares; nothing is connected.
-
-    Raises:
-        HarnessError: the harness gives URLs that do not lead to a plugin.
-    """
-    try:
-        clock = harness.clock()
-        transport = results = None
-        if urls := list(harness.urls()):
-            with brokerkit.connect(urls[0], clock=clock, **harness.options()) as broker:
-                transport = broker.capabilities
-        if urls := list(harness.results_urls()):
-            with open_results(urls[0], clock=clock, **harness.results_options()) as store:
-                results = store.capabilities
-    except Exception as error:
-        raise HarnessError(f"the harness's URLs lead nowhere: {type(error).__name__}: {error}") from error
-    if transport is None and results is None:
-        raise HarnessError("the harness gives neither urls() nor results_urls(): there is nothing to test")
-    return Subject(transport, results)
 
 
 def run_cases(
@@ -102,8 +89,13 @@ def run_case(
         return Evidence(id=law.id, version=law.version, outcome=Outcome.NOT_RUN, reason=reason)
     good = Outcome.REFUSED_OK if expectation.how is How.REFUSAL else Outcome.PASS
     began = time.monotonic()
+    slices: list[dict[str, Any]] = []
     outcome, reason, measured = examine(
-        test, lambda: Bench(harness, subject, f"bk{secrets.token_hex(4)}-{law.id.lower()}"), good, cap=cap
+        test,
+        lambda: Bench(harness, subject, new_namespace(law.id)),
+        good,
+        cap=cap,
+        slices=slices,
     )
     return Evidence(
         id=law.id,
@@ -112,13 +104,22 @@ def run_case(
         reason=reason,
         seconds=time.monotonic() - began,
         measured=measured,
+        history=tuple(slices),
     )
 
 
 def examine(
-    test: Test, make_bench: Callable[[], Bench], good: Outcome = Outcome.PASS, *, cap: float = CAP
+    test: Test,
+    make_bench: Callable[[], Bench],
+    good: Outcome = Outcome.PASS,
+    *,
+    cap: float = CAP,
+    slices: list[dict[str, Any]] | None = None,
 ) -> tuple[Outcome, str, dict[str, object]]:
-    """Run one test on a new bench in a thread of its own; returns its outcome, the reason, and what it measured."""
+    """Run one test on a new bench in a thread of its own; returns its outcome, the reason, and what it measured.
+
+    The slices of history that a broken law is told with are put into `slices`.
+    """
     result: list[tuple[Outcome, str]] = []
     benches: list[Bench] = []
     strays: list[str] = []
@@ -128,6 +129,8 @@ def examine(
             benches.append(bench := make_bench())
             _run_on(bench, test)
         except BaseException as error:  # noqa: BLE001 - every way to end has its outcome
+            if isinstance(error, Broken) and slices is not None:
+                slices.extend(rows_of(error.findings))
             result.append(_outcome(error))
         else:
             result.append((good, ""))
@@ -161,6 +164,8 @@ def _outcome(error: BaseException) -> tuple[Outcome, str]:
         return Outcome.NOT_RUN, str(error)
     if isinstance(error, Inconclusive):
         return Outcome.INCONCLUSIVE, str(error)
+    if isinstance(error, Unclaimed):
+        return Outcome.UNCLAIMED, str(error)
     if isinstance(error, HarnessError) or not isinstance(error, Exception):
         return Outcome.ERROR, _text(error)
     return Outcome.FAIL, _text(error)

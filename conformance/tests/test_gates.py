@@ -79,7 +79,7 @@ def test_every_power_that_a_case_of_this_suite_asks_for_has_a_refusal():
         ("VIS-08", {"shared": "host"}, How.CASE),
         ("PUB-14", {}, How.REFUSAL),
         ("PUB-14", {"shared": "network"}, How.CASE),
-        ("EVI-01", {}, How.NOT_YET),
+        ("CLK-06", {}, How.NOT_YET),
     ],
 )
 def test_gates(law_id, change, expected_how):
@@ -96,3 +96,17 @@ def test_a_harness_without_a_broker_or_without_results_is_asked_for_neither():
 def test_every_law_has_an_expectation_with_a_reason_where_it_does_not_run():
     for each in expectations(catalogue(), Subject(MEMORY, RESULTS)):
         assert each.how is How.CASE or each.reason, each
+
+
+def test_a_law_that_hangs_on_a_new_question_has_grace():
+    class Older:
+        def __getattr__(self, name):
+            if name == "priority":
+                raise AttributeError("no answer", name=name)
+            return getattr(MEMORY, name)
+
+    law = replace(catalogue()["PRI-01"], since="0.1")
+    grace = frozenset({"transport.priority"})
+    assert expected(law, Subject(Older(), RESULTS, grace)).how is How.GRACE
+    with pytest.raises(AttributeError):
+        expected(law, Subject(Older(), RESULTS))

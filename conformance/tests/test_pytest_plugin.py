@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import brokerkit_conformance
@@ -149,6 +150,85 @@ def test_several_workers_merge_what_they_found(run):
     done, _ = run("-n", "2", "-k", "RED-01 or RED-02")
     assert "INCOMPLETE" in done.stdout
     assert done.returncode == 1
+
+
+def test_what_a_crashed_worker_had_found_is_missing(run):
+    # the first worker to come here dies with what it found so far, as by a segmentation fault
+    crash = """
+import os, pathlib
+def test_crash():
+    flag = pathlib.Path("crashed")
+    if not flag.exists():
+        flag.touch()
+        os._exit(3)
+"""
+    done, _ = run("-n", "2", "--max-worker-restart", "0", text=SUITE + crash)
+    assert done.returncode != 0
+    assert "\nINCOMPLETE\n" in done.stdout
+    done, _ = run("-n", "1", "--max-worker-restart", "0", text=SUITE + crash.replace('"crashed"', '"again"'))
+    assert done.returncode != 0
+    assert "INCOMPLETE: no worker came back with evidence" in done.stdout
+
+
+RERUN = """
+import pytest
+from _pytest.runner import runtestprotocol
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    for attempt in range(3):
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        if all(report.passed for report in reports):
+            break
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    return True
+"""
+
+
+def test_reruns_cannot_make_a_failure_green(run, tmp_path):
+    tmp_path.joinpath("conftest.py").write_text(RERUN)
+    done, report = run(text=FAILING + SUITE)
+    assert done.returncode == 1
+    assert report["verdict"] in ("NONCONFORMANT", "INVALID")
+    assert any("RED-01 has 3 records" in flaw for flaw in report["flaws"])
+
+
+WAIVERS = """
+[[waiver]]
+case = "RED-03"
+kind = "bug"
+text = "attempts are counted from zero"
+issue = "https://example.org/acme/issues/12"
+owner = "the Acme team"
+expires = {expires}
+"""
+
+
+def test_a_waiver_excuses_its_case_alone(run, tmp_path):
+    expires = datetime.now(UTC).date() + timedelta(days=30)
+    tmp_path.joinpath("waivers.toml").write_text(WAIVERS.format(expires=expires))
+    done, report = run("-v", "--brokerkit-waivers", "waivers.toml", text=FAILING + SUITE)
+    assert "test_law[RED-03] PASSED" in done.stdout
+    assert "test_law[RED-01] FAILED" in done.stdout
+    assert {c["id"]: c["outcome"] for c in report["cases"]}["RED-03"] == "WAIVED"
+    done, report = run("--brokerkit-waivers", "waivers.toml")
+    assert (done.returncode, report["totals"]["FIXED_REMOVE_WAIVER"]) == (1, 1)
+    tmp_path.joinpath("waivers.toml").write_text(WAIVERS.format(expires="2020-01-01"))
+    done, report = run("--brokerkit-waivers", "waivers.toml")
+    assert done.returncode != 0
+    assert "RED-03: the waiver expired on 2020-01-01" in done.stdout + done.stderr
+
+
+def test_an_absent_server_is_incomplete(run):
+    text = SUITE + (
+        "\nclass Absent(MemoryHarness):\n    def start(self):\n        raise OSError('no acmed')\n"
+        "TestConformance = suite(Absent, areas=['RED'])\n"
+    )
+    done, report = run(text=text)
+    assert done.returncode == 1
+    assert (report["verdict"], set(report["totals"])) == ("INCOMPLETE", {"NOT_RUN"})
+    assert "could not start its server: OSError: no acmed" in done.stdout
 
 
 def test_the_installed_suite_runs_on_a_named_harness(run):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 
 import pytest
 from brokerkit_conformance.catalogue import Law
 from brokerkit_conformance.model import Evidence, Expectation, How, Outcome
 from brokerkit_conformance.verdict import Verdict, judge
+from brokerkit_conformance.waivers import Waiver
 
 
 def law(law_id, *, level="core", duty="MUST", version=1):
@@ -58,15 +60,82 @@ def test_a_missing_record_is_not_run_and_incomplete():
 
 @pytest.mark.parametrize(
     "outcome",
-    [Outcome.NOT_RUN, Outcome.INCONCLUSIVE, Outcome.ERROR, Outcome.WAIVED, Outcome.UNCLAIMED],
+    [Outcome.NOT_RUN, Outcome.INCONCLUSIVE, Outcome.ERROR],
 )
 def test_what_was_not_shown_is_incomplete(outcome):
     assert judge(LAWS, expect(), [*ALL[:2], record("BBB-01", outcome)]).verdict is Verdict.INCOMPLETE
 
 
-@pytest.mark.parametrize("outcome", [Outcome.FAIL, Outcome.FLAKY])
-def test_a_failure_decides_even_if_others_are_missing(outcome):
-    assert judge(LAWS, expect(), [record("AAA-01", outcome)]).verdict is Verdict.NONCONFORMANT
+def test_a_failure_decides_even_if_others_are_missing():
+    assert judge(LAWS, expect(), [record("AAA-01", Outcome.FAIL)]).verdict is Verdict.NONCONFORMANT
+
+
+@pytest.mark.parametrize("outcomes", [(Outcome.FAIL, Outcome.PASS), (Outcome.PASS, Outcome.NOT_RUN)])
+def test_what_was_repeated_until_it_passed_is_flaky_and_no_pass(outcomes):
+    judgement = judge(LAWS, expect(), [*ALL[1:], *(record("AAA-01", outcome) for outcome in outcomes)])
+    assert judgement.outcomes["AAA-01"] is Outcome.FLAKY
+    assert judgement.verdict is Verdict.NONCONFORMANT
+    assert "it was repeated" in judgement.reasons["AAA-01"]
+
+
+def test_a_power_that_works_and_is_not_claimed_is_incomplete():
+    judgement = judge(LAWS, expect(AAA_01=How.REFUSAL), [record("AAA-01", Outcome.UNCLAIMED), *ALL[1:]])
+    assert (judgement.verdict, judgement.outcomes["AAA-01"]) == (Verdict.INCOMPLETE, Outcome.UNCLAIMED)
+
+
+def test_a_law_with_grace_is_told_and_does_not_block():
+    judgement = judge(LAWS, expect(AAA_01=How.GRACE), ALL[1:])
+    assert (judgement.verdict, judgement.outcomes["AAA-01"]) == (Verdict.CONFORMANT, Outcome.GRACE)
+    only_grace = judge(LAWS[:1], expect(AAA_01=How.GRACE), [])
+    assert only_grace.verdict is Verdict.INCOMPLETE
+
+
+WAIVER = Waiver(
+    case="AAA-01",
+    kind="bug",
+    text="it drops every third",
+    issue="https://example.org/1",
+    owner="ann",
+    expires=date(2027, 1, 1),
+)
+
+
+def test_a_waived_failure_is_conformant_with_waivers_and_lowers_its_level_alone():
+    judgement = judge(LAWS, expect(), [record("AAA-01", Outcome.FAIL), *ALL[1:]], waivers=[WAIVER])
+    assert judgement.verdict is Verdict.CONFORMANT_WITH_WAIVERS
+    assert judgement.outcomes["AAA-01"] is Outcome.WAIVED
+    assert judgement.levels == {"core": Verdict.CONFORMANT_WITH_WAIVERS, "lease": Verdict.CONFORMANT}
+    assert "ann, https://example.org/1, until 2027-01-01" in judgement.reasons["AAA-01"]
+
+
+def test_a_waiver_of_what_holds_has_to_go():
+    judgement = judge(LAWS, expect(), ALL, waivers=[WAIVER])
+    assert judgement.verdict is Verdict.NONCONFORMANT
+    assert judgement.outcomes["AAA-01"] is Outcome.FIXED_REMOVE_WAIVER
+
+
+@pytest.mark.parametrize("outcome", [Outcome.NOT_RUN, Outcome.ERROR, Outcome.INCONCLUSIVE])
+def test_a_waiver_excuses_a_failure_and_nothing_else(outcome):
+    judgement = judge(LAWS, expect(), [record("AAA-01", outcome), *ALL[1:]], waivers=[WAIVER])
+    assert (judgement.verdict, judgement.outcomes["AAA-01"]) == (Verdict.INCOMPLETE, outcome)
+
+
+def test_a_waiver_does_not_excuse_another_failure_or_a_missing_record():
+    failed = [ALL[0], record("AAA-02", Outcome.FAIL), ALL[2]]
+    assert judge(LAWS, expect(), failed, waivers=[WAIVER]).verdict is Verdict.NONCONFORMANT
+    assert judge(LAWS, expect(), ALL[1:], waivers=[WAIVER]).verdict is Verdict.INCOMPLETE
+
+
+def test_a_level_of_which_most_laws_are_not_yet_there_cannot_hold_but_can_fail():
+    laws = [law("AAA-01"), law("AAA-02"), law("AAA-03")]
+    hopes = [Expectation("AAA-01", How.CASE), *(Expectation(each.id, How.NOT_YET) for each in laws[1:])]
+    assert judge(laws, hopes, ALL[:1]).levels == {"core": Verdict.INCOMPLETE}
+    assert judge(laws, hopes, ALL[:1], whole=True).verdict is Verdict.INCOMPLETE
+    assert judge(laws, hopes, [record("AAA-01", Outcome.FAIL)]).levels == {"core": Verdict.NONCONFORMANT}
+
+
+def test_what_is_wrong_with_the_run_makes_it_invalid():
+    assert judge(LAWS, expect(), ALL, flaws=["the suite's file red.py was modified"]).verdict is Verdict.INVALID
 
 
 def test_no_evidence_at_all_is_incomplete():
@@ -94,6 +163,11 @@ def test_a_law_that_is_impossible_or_not_yet_there_needs_no_record():
         ([*ALL, ALL[0]], "AAA-01 has 2 records"),
         ([*ALL, record("CCC-01")], "CCC-01 has a record, but none was expected"),
         ([record("AAA-01", version=2), *ALL[1:]], "the record is of version 2, the law of 1"),
+        *(
+            ([record("AAA-01", outcome), *ALL[1:]], f"AAA-01 says {outcome} of itself")
+            for outcome in (Outcome.WAIVED, Outcome.FLAKY, Outcome.GRACE, Outcome.FIXED_REMOVE_WAIVER)
+        ),
+        ([record("AAA-01", Outcome.UNCLAIMED), *ALL[1:]], "is said to be unclaimed, but the plugin claims"),
         ([record("AAA-01", Outcome.REFUSED_OK), *ALL[1:]], "was refused, but the plugin claims the power"),
     ],
 )
@@ -111,8 +185,13 @@ def test_a_refusal_is_shown_by_refused_ok_and_by_nothing_else():
 
 
 def test_exit_codes():
-    assert [verdict.exit_code for verdict in Verdict] == [0, 1, 2, 3]
-    assert Verdict.CONFORMANT.exit_code == 0
+    assert {str(verdict): verdict.exit_code for verdict in Verdict} == {
+        "CONFORMANT": 0,
+        "CONFORMANT_WITH_WAIVERS": 0,
+        "NONCONFORMANT": 1,
+        "INCOMPLETE": 2,
+        "INVALID": 3,
+    }
 
 
 def test_a_stronger_claim_only_adds_cases():

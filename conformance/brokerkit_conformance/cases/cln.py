@@ -47,3 +47,46 @@ def _only_those(bench: Bench, before: list[threading.Thread]) -> None:
 
     bench.wait_until(lambda: len(new()) <= 1, within=2 + bench.slack, what=f"threads end after close: {Counter(new())}")
     bench.measured["threads left"] = len(new())
+
+
+@case("CLN-04")
+def nothing_left_on_the_server(bench: Bench) -> None:
+    """After the queues and results of an application are removed nothing of it is left on the server."""
+    bench.private()
+    queue, topic = bench.queue(max_attempts=1), bench.name("topic")
+    storage = bench.storage()
+    if not hasattr(bench.capabilities.fanout, "reason"):
+        bench.broker.bind(queue, topic, "a.#")
+        bench.broker.publish(topic, b"x", routing_key="a")
+    bench.broker.send_many(queue, [b"x"] * 5)
+    consumer = bench.consumer(queue)
+    bench.expect(consumer).ack(wait=True)
+    bench.expect(consumer).dead_letter("no")
+    bench.expect(consumer)
+    if bench.results_urls:
+        store = bench.store(url=bench.results_urls[0])
+        store.set_result(bench.name("result"), 1)
+        store.forget(bench.name("result"))
+    own = bench.name("")
+    check(any(own in key for key in storage.everything()), "while it worked no key of it was on the server")
+    with bench.time.running():
+        consumer.close()
+    bench.broker.delete(queue)
+    bench.broker.delete(f"{queue}.dead")
+    left = sorted(key for key in storage.everything() if own in key)
+    check(not left, f"{len(left)} keys are left, such as {left[:3]}")
+
+
+@case("CLN-09")
+def abandoned_iterator(bench: Bench) -> None:
+    """Who leaves the loop over a consumer gives back what was not settled, when the consumer is closed."""
+    queue = bench.queue()
+    sent = bench.broker.send_many(queue, [b"x"] * 6)
+    consumer = bench.consumer(queue, prefetch=4)
+    for number, delivery in enumerate(consumer):
+        if number == 1:
+            break  # in hand, and two more are prefetched
+        delivery.ack()
+    with bench.time.running():
+        consumer.close()
+    check([d.id for d in bench.collect(queue)] == sent[1:], "not everything that was unsettled came back")

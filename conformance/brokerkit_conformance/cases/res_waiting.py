@@ -15,6 +15,7 @@ from brokerkit.results import State
 from brokerkit_conformance.bench import HANG, Bench, check
 from brokerkit_conformance.casebook import case
 from brokerkit_conformance.cases._refused import refused
+from brokerkit_conformance.storage import Role
 
 
 @case("RES-09")
@@ -160,7 +161,7 @@ def evicted_while_waiting(bench: Bench) -> None:
 
     thread = bench.thread(wait)
     bench.wait_until(lambda: not pending.done(), within=1, what="it is waiting")
-    bench.backend().delete([bench.name("evicted")], timeout=5.0)
+    bench.storage(bench.results_urls[0]).evict(Role.RESULT, bench.name("evicted"))
     with bench.time.running():
         thread.join(HANG)
     bench.join()

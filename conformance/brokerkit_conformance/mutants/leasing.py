@@ -121,7 +121,7 @@ def late_close_takes_back(patch: Patch) -> None:
     patch.value(MemoryServer, "leave", leave)
 
 
-@mutant("VIS-12", "ACK-17", source="LAWS 1.9, kombu")
+@mutant("VIS-12", "ACK-17", "CLN-09", source="LAWS 1.9, kombu")
 def close_keeps_leases(patch: Patch) -> None:
     """A closed consumer gives nothing back: its messages wait for the end of their leases."""
 

@@ -22,12 +22,13 @@ from brokerkit.abc import SETTLE_TIMEOUT, Receiver, ResultBackend, SupportsDepth
 from brokerkit.capabilities import Capabilities
 from brokerkit.memory import MemoryReceiver, MemoryResultBackend, MemoryTransport
 from brokerkit.memory import results as memory_results
+from brokerkit.memory import transport as memory_transport
 from brokerkit.models import Received
 from brokerkit.url import URL
 from brokerkit_conformance.harness import Harness
 from brokerkit_conformance.mutants.planting import Patch
 
-__all__ = ["ServedHarness", "hung_up", "join", "served"]
+__all__ = ["NetworkedHarness", "ServedHarness", "hung_up", "join", "join_network", "served"]
 
 # headers are read-only mappings, which pickle does not know
 ForkingPickler.register(MappingProxyType, lambda mapping: (dict, (dict(mapping),)))
@@ -74,6 +75,35 @@ class ServedHarness(Harness):
         return f"{__name__}:join", self._address
 
 
+class NetworkedHarness(ServedHarness):
+    """The same over TCP: the port stands in the URL, so that a proxy can be put before it."""
+
+    def start(self) -> None:
+        """Declare what is true of an engine on a network, and listen."""
+        super().start()
+        self._patch.value(MemoryTransport, "capabilities", replace(MemoryTransport.capabilities, embedded=False))
+        self._patch.value(memory_transport, "server_name", lambda _: self._name)  # through whatever port
+        self._network = _Server(("127.0.0.1", 0), "AF_INET")
+
+    def stop(self) -> None:
+        """Stop listening."""
+        self._network.close()
+        super().stop()
+
+    def urls(self) -> Sequence[str]:
+        """Two virtual hosts behind one port."""
+        host, port = self._network.address
+        return f"memory://{host}:{port}/one", f"memory://{host}:{port}/two"
+
+    def results_urls(self) -> Sequence[str]:
+        """None: nothing is asked of them here."""
+        return ()
+
+    def prepare(self) -> tuple[str, str]:
+        """Let actors connect to the port of their URL."""
+        return f"{__name__}:join_network", ""
+
+
 def served(capabilities: Any) -> Any:
     """Return capabilities as they are when several processes share the engine."""
     shared = replace(capabilities, shared="host")
@@ -88,19 +118,29 @@ def hung_up(receiver: MemoryReceiver) -> None:
 
 def join(address: str) -> None:
     """In an actor: let `memory://` lead to the engine behind a socket."""
-    remote = _Remote(address)
+    remote = _Remote(address, "AF_UNIX")
     build: Any = lambda kind: classmethod(lambda _, url, *__, **___: kind(remote, url.render(reveal_secrets=True)))  # noqa: E731
     MemoryTransport.from_url = build(_RemoteTransport)  # type: ignore[method-assign]
     MemoryResultBackend.from_url = build(_RemoteResults)  # type: ignore[method-assign]
 
 
+def join_network(_: str) -> None:
+    """In an actor: let `memory://host:port` lead to the engine behind that port."""
+
+    def build(_: Any, url: URL, *__: Any, **___: Any) -> Any:
+        return _RemoteTransport(_Remote(url.hosts[0], "AF_INET"), url.render(reveal_secrets=True))
+
+    MemoryTransport.from_url = classmethod(build)  # type: ignore[method-assign, assignment]
+
+
 class _Server:
     """Performs the calls of other processes: one thread for each of their threads."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: Any, family: str = "AF_UNIX") -> None:
         self._targets: dict[Any, Any] = {}
         self._lock = threading.Lock()
-        self._listener = Listener(address, "AF_UNIX", authkey=_KEY)
+        self._listener = Listener(address, family, authkey=_KEY)
+        self.address: Any = self._listener.address
         threading.Thread(target=self._accept, name="served-memory", daemon=True).start()
 
     def close(self) -> None:
@@ -166,15 +206,16 @@ def _clock() -> Any:
 class _Remote:
     """Calls the server; each thread has a connection of its own, so that none waits for another."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: Any, family: str) -> None:
         self._address = address
+        self._family = family
         self._local = threading.local()
 
     def call(self, target: Any, method: str, *args: Any, **kwargs: Any) -> Any:
         """Perform one call there."""
         connection = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = Client(self._address, "AF_UNIX", authkey=_KEY)
+            connection = self._local.connection = Client(self._address, self._family, authkey=_KEY)
         connection.send((target, method, args, kwargs))
         fine, answer = connection.recv()
         if not fine:

@@ -202,9 +202,10 @@ def close_loses_what_is_held(patch: Patch) -> None:
     patch.value(Settling, "give_all_back", mutated)
 
 
-@mutant("ACK-17", "PRE-07", source="LAWS 1.9, go-cloud")
+@mutant("ACK-17", "PRE-07", "OBS-05", source="LAWS 1.9, go-cloud")
 def close_destroys_the_backlog(patch: Patch) -> None:
     """A consumer's close empties its queues; and they stay deaf."""
+    deaf: list[Any] = []
 
     def make(close: Any) -> Any:
         def mutated(self: Any, *, timeout: float) -> None:
@@ -214,20 +215,18 @@ def close_destroys_the_backlog(patch: Patch) -> None:
                     queue = self._server.queues.get(self._address(name))
                     for stored in list(queue.messages.values()) if queue else ():
                         self._server._remove(queue, stored)  # noqa: SLF001 - the engine is the patient
-                    if queue:
-                        queue.ids = _Everything()
+                    deaf.append(queue)
 
         return mutated
 
+    def deafen(accept: Any) -> Any:
+        return lambda self, queue, message: None if queue in deaf else accept(self, queue, message)
+
     patch.wrap(MemoryReceiver, "close", make)
+    patch.wrap(MemoryServer, "_accept", deafen)
 
 
-class _Everything(set[str]):
-    def __contains__(self, _: object) -> bool:
-        return True
-
-
-@mutant("ACK-16", source="PEERS")
+@mutant("ACK-16", "DEL-07", source="PEERS")
 def delays_of_releases_ignored(patch: Patch) -> None:
     """A release with a delay is back at once."""
 

@@ -127,10 +127,10 @@ def zero_life_accepted(patch: Patch) -> None:
     def make(take: Any) -> Any:
         def mutated(given: dict[str, Any]) -> Any:
             try:
-                return take(dict(given))
+                take(dict(given))
             except InvalidOption:
                 given.pop("expires")
-                return take(given)
+            return take(given)
 
         return staticmethod(mutated)
 

@@ -279,7 +279,7 @@ def topics_reach_queues_of_their_name(patch: Patch) -> None:
     patch.wrap(MemoryServer, "_bound", make)
 
 
-@mutant("FAN-01", "PUB-20", "PUB-17", source="LAWS 3.1")
+@mutant("FAN-01", "PUB-20", "PUB-17", "EVI-09", "PRI-09", "DEL-13", source="LAWS 3.1")
 def the_unsupported_is_ignored(patch: Patch) -> None:
     """Powers that are not claimed are not refused, but ignored: for an engine that claims none."""
     lean(patch)

@@ -171,23 +171,28 @@ class Database:
             mode = cursor.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode not in ("wal", "memory"):
             raise StorageBroken(f"{self.name}: SQLite cannot keep a write-ahead log there (journal mode {mode!r})")
-        if self._options.create_tables and not self._has_tables(cursor):
+        if self._options.create_tables and not self._is_complete(cursor):
             self._create_tables()
         self._check_version(cursor)
 
-    def _has_tables(self, cursor: Cursor) -> bool:
-        names = [*self.layout.metadata.tables]
+    def _is_complete(self, cursor: Cursor) -> bool:
+        """Tell whether all is there: tables, indexes, and the row that says of which layout they are."""
+        tables = self.layout.metadata.tables
+        names = [*tables, *(str(index.name) for table in tables.values() for index in table.indexes)]
         found = cursor.execute(
-            f"SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ({', '.join('?' * len(names))})",  # noqa: S608 - only question marks
+            f"SELECT count(*) FROM sqlite_master WHERE name IN ({', '.join('?' * len(names))})",  # noqa: S608 - only question marks
             names,
         ).fetchone()[0]
-        return bool(found == len(names))
+        return bool(found == len(names)) and cursor.execute(self.layout.sql.read_version).fetchone() is not None
 
     def _create_tables(self) -> None:
         """Make what is missing, in one step among all processes that do the same."""
         with self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             self.layout.metadata.create_all(connection, checkfirst=True)
+            for table in self.layout.metadata.tables.values():
+                for index in table.indexes:  # of tables that were there
+                    index.create(connection, checkfirst=True)
             connection.exec_driver_sql(self.layout.sql.write_version, (LAYOUT_VERSION,))
             connection.commit()
 

@@ -52,8 +52,8 @@ def is_fatal(error: BaseException) -> bool:
 
 
 def _lacks_tables(error: BaseException) -> bool:
-    """Tell whether our tables are gone or were changed. SQLite has no code of its own for it."""
-    texts = ("no such table", "no such column", "no such index", "has no column")
+    """Tell whether our tables or indexes are gone or were changed. SQLite has no code of its own for it."""
+    texts = ("no such table", "no such column", "no such index", "has no column", "ON CONFLICT clause does not match")
     return any(text in str(error) for text in texts)
 
 

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, TypeAlias, final
 import sqlalchemy
 
 from brokerkit.abc import SETTLE_TIMEOUT, Receiver
-from brokerkit.errors import QueueNotFound
+from brokerkit.errors import InconsistencyError, QueueNotFound
 from brokerkit.models import Received
 from brokerkit_sqlalchemy.client import Cursor, Database, change_each
 from brokerkit_sqlalchemy.errors import is_busy
@@ -123,6 +123,9 @@ class SQLAlchemyReceiver(Receiver):
             if acks or not is_busy(error) or self._clock.monotonic() - self._locked_since >= _LOCKED_FOR:
                 raise
             return _Found([], [], 0.0), []
+        except InconsistencyError:
+            self._waiter.watch.renew()
+            raise
         self._locked_since = None
         self._was_fed = bool(found.deliveries)
         if self._was_fed:

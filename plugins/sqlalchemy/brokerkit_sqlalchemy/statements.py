@@ -62,6 +62,8 @@ class Statements:
     "vhost, name, kind, scope, topic, pattern"
     disagreeing: str
     "topic, vhost, the two other kinds, now, topic, kind, scope, not patterns, now → name, vhost, kind, scope, patterns"
+    drop_orphans: str
+    "kind, scope, topic"
     hearing: str
     "kind, scope, topic, now → id, name, message_ttl, max_length, pattern"
     # -- claiming and settling
@@ -150,6 +152,8 @@ SQLITE: Final = Statements(
     "AND kind = ? AND scope = ? AND topic = ? AND pattern = ?",
     disagreeing="SELECT $binding $bound WHERE b.topic = ? AND b.vhost = ? AND b.kind IN (?, ?) AND $live UNION ALL "
     "SELECT $binding $bound WHERE b.topic = ? AND b.kind = ? AND b.scope = ? AND b.patterns = ? AND $live LIMIT 1",
+    drop_orphans="DELETE FROM @bindings WHERE kind = ? AND scope = ? AND topic = ? "
+    "AND NOT EXISTS (SELECT 1 FROM @queues AS q WHERE q.id = queue_id)",
     hearing="SELECT q.id, q.name, q.message_ttl, q.max_length, b.pattern $bound "
     "WHERE b.kind = ? AND b.scope = ? AND b.topic = ? AND $live",
     probe="SELECT q.name, q.id, q.expires, q.expires_at, q.dropped, "

@@ -11,7 +11,7 @@ from brokerkit_sqlalchemy.client import Cursor
 from brokerkit_sqlalchemy.options import SQLAlchemyTransportOptions
 from brokerkit_sqlalchemy.statements import Statements
 
-__all__ = ["Scope", "Subscriber", "check_agreement", "hearing", "scope_of"]
+__all__ = ["Scope", "Subscriber", "check_agreement", "drop_orphans", "hearing", "scope_of"]
 
 _PREFIX_OF_KIND = {"vhost": "true", "named": "a text", "global": "false"}
 
@@ -80,6 +80,17 @@ def check_agreement(cursor: Cursor, sql: Statements, mine: Scope, topic: str, no
     raise InconsistencyError(
         f"topic {topic!r}: queue {name!r} of virtual host {vhost!r} is bound with fanout_patterns={bool(other_patterns)}, "
         f"this side has {mine.patterns}"
+    )
+
+
+def drop_orphans(cursor: Cursor, sql: Statements, mine: Scope, topic: str) -> InconsistencyError | None:
+    """Remove bindings whose queue is gone although nobody deleted it; return what to tell the publisher."""
+    orphans = cursor.execute(sql.drop_orphans, (mine.kind, mine.name, topic)).rowcount
+    if not orphans:
+        return None
+    return InconsistencyError(
+        f"topic {topic!r}: {orphans} bound queues are gone from the database, though nobody deleted them; nothing was "
+        "stored. Declare and bind them anew; a next publish reaches those that are bound then"
     )
 
 

@@ -189,13 +189,18 @@ class SQLAlchemyTransport(Transport, SupportsFanout, SupportsDepth):
         """See `SupportsFanout.publish`."""
         scope = topics.scope_of(self._options)
 
-        def work(cursor: Cursor) -> list[str]:
+        def work(cursor: Cursor) -> list[str] | InconsistencyError:
             now = self._clock.time()
             self._sweep_at_times(cursor, now)
             topics.check_agreement(cursor, self._sql, scope, topic, now)
-            return self._copy(cursor, topics.hearing(cursor, self._sql, scope, topic, now), messages, now)
+            queues = topics.hearing(cursor, self._sql, scope, topic, now)
+            gone = topics.drop_orphans(cursor, self._sql, scope, topic)
+            return gone or self._copy(cursor, queues, messages, now)
 
-        self._watch.notify(self._database.write(work, timeout=timeout))
+        copied = self._database.write(work, timeout=timeout)
+        if isinstance(copied, InconsistencyError):
+            return [copied] * len(messages)
+        self._watch.notify(copied)
         return [None] * len(messages)
 
     def _copy(

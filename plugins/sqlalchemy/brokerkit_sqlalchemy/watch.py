@@ -106,6 +106,11 @@ class Watch:
         with self.lock:
             self._stir([waiter for waiter in self._waiters if not waiter.names.isdisjoint(names)])
 
+    def renew(self) -> None:
+        """Ask on a new connection from now on: the file was replaced, and the old connection would never see a change."""
+        with self.lock:
+            self._hang_up()
+
     def wait(self, waiter: Waiter, timeout: float) -> None:
         """Let a receiver wait; see `Waiter.wait`."""
         clock = waiter.clock

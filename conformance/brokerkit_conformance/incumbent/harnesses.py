@@ -1,0 +1,171 @@
+"""How the suite reaches kombu and Celery: a private Redis, a file, or nothing at all."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from brokerkit import servers
+from brokerkit.url import URL
+from brokerkit_conformance.harness import FullServer, Harness
+from brokerkit_conformance.incumbent.admin import STORAGE, RedisAdmin
+from brokerkit_conformance.incumbent.registering import Registration
+from brokerkit_conformance.model import HarnessError
+from brokerkit_conformance.storage import StorageMap
+
+__all__ = ["KombuMemory", "KombuRedis", "KombuRedisFanout", "KombuSQLite"]
+
+
+class _Kombu(Harness):
+    def __init__(self) -> None:
+        self._registration = Registration(version("kombu"))
+
+    def start(self) -> None:
+        """Let the registry know the schemes."""
+        self._registration.begin()
+
+    def stop(self) -> None:
+        """Let it forget them."""
+        self._registration.end()
+
+
+class KombuMemory(_Kombu):
+    """kombu's memory transport, which has no virtual hosts: one URL."""
+
+    product = "none"
+
+    def urls(self) -> Sequence[str]:
+        """The one of this process."""
+        return ("kombu+memory://incumbent",)
+
+
+class KombuSQLite(_Kombu):
+    """kombu's sqlalchemy transport on a file of its own. It has no virtual hosts: its tables' names are the process's."""
+
+    product = f"SQLite {sqlite3.sqlite_version}"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder = Path(tempfile.mkdtemp(prefix="brokerkit-kombu-sqlite-"))
+
+    def stop(self) -> None:
+        """Remove the file."""
+        super().stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def urls(self) -> Sequence[str]:
+        """One file."""
+        return (f"kombu+sqlite:///{self._folder}/broker.db",)
+
+    def options(self) -> Mapping[str, Any]:
+        """None: whatever option it is given goes to `create_engine`."""
+        return {}
+
+
+class KombuRedis(_Kombu):
+    """kombu's redis transport, topics by topic exchanges, and Celery's redis result backend, on a private Redis.
+
+    Each case gets databases of its own: kombu's sweeper looks at all of a database with the sweeper's own timeout, so that
+    cases with different leases would undo each other.
+    """
+
+    driver = "redis"
+    product = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._servers = [_redis()]
+        self._databases = itertools.count()
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Start the server.
+
+        Raises:
+            HarnessError: there is none on this machine, or the client library is missing.
+        """
+        try:
+            version("redis")
+            self._servers[0].start()
+            self.product = f"Redis {self._servers[0].version()}"
+        except Exception as error:
+            raise HarnessError(f"kombu's redis transport cannot be tried: {type(error).__name__}: {error}") from error
+        super().start()
+
+    def stop(self) -> None:
+        """Kill the servers, and remove their files."""
+        super().stop()
+        for server in self._servers:
+            server.close()
+
+    def urls(self) -> Sequence[str]:
+        """Two databases of one server, new ones each time."""
+        return self._two(self._servers[0], f"kombu+{self.driver}", next(self._databases))
+
+    def results_urls(self) -> Sequence[str]:
+        """Two others."""
+        return self._two(self._servers[0], "celery+redis", next(self._databases))
+
+    def private_urls(self) -> tuple[Sequence[str], Sequence[str]]:
+        """A new server for both."""
+        server = self._new()
+        return self._two(server, f"kombu+{self.driver}", 0), self._two(server, "celery+redis", 1)
+
+    def evicting_urls(self) -> tuple[str, str]:
+        """Redis by `allkeys-lru`, which drops any key."""
+        server = self._new({"maxmemory": "100mb", "maxmemory-policy": "allkeys-lru"})
+        return self._two(server, f"kombu+{self.driver}", 0)[0], self._two(server, "celery+redis", 1)[0]
+
+    @contextlib.contextmanager
+    def full_server(self) -> Iterator[FullServer]:
+        """Redis that may use no more memory than it does, and drops nothing."""
+        server = self._new()
+
+        def bound(full: bool) -> None:  # noqa: FBT001 - one of two states
+            server.command("CONFIG", "SET", "maxmemory", "1" if full else "0")
+
+        yield FullServer(self._two(server, f"kombu+{self.driver}", 0)[0], self.options(), bound)
+
+    def admin(self, url: str, *, clock: Any = None) -> RedisAdmin:  # noqa: ARG002 - Redis goes by its own
+        """A connection of our own to the server of a URL."""
+        parsed = URL.parse(url)
+        with self._lock:
+            server = next(each for each in self._servers if f":{parsed.hosts[0][1]}/" in each.url())
+        return RedisAdmin(server.command, int(parsed.virtual_host))
+
+    def storage_map(self) -> StorageMap:
+        """Which keys play which role, by kombu's and Celery's source."""
+        return STORAGE
+
+    def _new(self, settings: Mapping[str, str] | None = None) -> servers.Redis:
+        server = _redis(settings)
+        server.start()
+        with self._lock:
+            self._servers.append(server)
+        return server
+
+    def _two(self, server: servers.Redis, scheme: str, number: int) -> tuple[str, str]:
+        first, second = (server.url(database=2 * number + i).partition("://")[2] for i in range(2))
+        return f"{scheme}://{first}", f"{scheme}://{second}"
+
+
+class KombuRedisFanout(KombuRedis):
+    """The same with topics by fanout exchanges, which are Redis' publish and subscribe."""
+
+    driver = "redis-fanout"
+
+    def results_urls(self) -> Sequence[str]:
+        """None: they were tried with the other one."""
+        return ()
+
+
+def _redis(settings: Mapping[str, str] | None = None) -> servers.Redis:
+    return servers.Redis(settings={"databases": "4096", **(settings or {})})

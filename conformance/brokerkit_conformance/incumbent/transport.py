@@ -1,0 +1,211 @@
+"""`kombu+redis://`, `kombu+memory://`, `kombu+sqlite://`: kombu's own transports behind the contract, one call for one call."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Final, Self
+
+import kombu
+from kombu.exceptions import OperationalError
+
+from brokerkit.abc import Clock, Receiver, SupportsDepth, SupportsFanout, Transport
+from brokerkit.capabilities import is_missing
+from brokerkit.errors import Closed, ConnectionLost, ErrorTable, InvalidURL, Rule, StorageFull
+from brokerkit.models import Depth, Message, Outcome, Queue
+from brokerkit.options import Options
+from brokerkit.url import URL
+from brokerkit_conformance.incumbent.options import KombuOptions
+from brokerkit_conformance.incumbent.promises import TRANSPORTS
+from brokerkit_conformance.incumbent.receiver import HIGHEST, KombuReceiver
+
+__all__ = ["KombuTransport"]
+
+# our driver → kombu's scheme
+_SCHEMES: Final = {"memory": "memory", "redis": "redis", "redis-fanout": "redis", "sqlite": "sqla+sqlite"}
+_FULL: Final = "used memory > 'maxmemory'"
+_LOST: Final = frozenset({"ConnectionError", "TimeoutError", "BusyLoadingError"})
+
+
+def _is_redis_down(error: Exception) -> bool:
+    # by name: redis is imported only where it is used
+    return type(error).__module__.startswith("redis") and type(error).__name__ in _LOST
+
+
+class KombuTransport(Transport, SupportsDepth):
+    """One `kombu.Connection` for sending and declaring, under a lock, as kombu's connections are for one thread at a time."""
+
+    options_type: ClassVar[type[Options]] = KombuOptions
+    errors: ClassVar[ErrorTable] = ErrorTable(
+        Rule(OperationalError, ConnectionLost),
+        Rule(OSError, ConnectionLost),
+        Rule(Exception, ConnectionLost, when=_is_redis_down),
+        Rule(Exception, StorageFull, when=lambda error: _FULL in str(error)),
+    )
+
+    def __init__(self, url: str, driver: str, options: KombuOptions) -> None:
+        self.capabilities = TRANSPORTS[driver]
+        self._url = url
+        self._driver = driver
+        self._options = options
+        self._lock = threading.RLock()
+        self._connection: Any = None
+        self._closed = False
+
+    @classmethod
+    def from_url(cls, url: URL, options: KombuOptions, *, clock: Clock) -> Self:  # noqa: ARG003 - kombu has its own time
+        """Build from `kombu+DRIVER://…`; the rest of the URL is kombu's own.
+
+        Raises:
+            InvalidURL: the driver is none of those tried.
+        """
+        if url.driver not in _SCHEMES:
+            raise InvalidURL(f"{url}: write one of {', '.join(f'kombu+{driver}://' for driver in _SCHEMES)}")
+        rest = url.render(reveal_secrets=True).partition("://")[2]
+        topics = not is_missing(TRANSPORTS[url.driver].fanout)
+        kind: Any = _WithTopics if topics else cls
+        made: Self = kind(f"{_SCHEMES[url.driver]}://{rest}", url.driver, options)
+        return made
+
+    # -- queues ------------------------------------------------------------------------------------------------------
+
+    def declare(self, queue: Queue, *, timeout: float) -> None:  # noqa: ARG002 - kombu's calls take none
+        """As Celery declares its queues: with a direct exchange of the queue's name, and bound to it."""
+        with self._channel() as channel:
+            exchange = kombu.Exchange(queue.name, type="direct", durable=True)
+            kombu.Queue(queue.name, exchange, routing_key=queue.name)(channel).declare()
+
+    def delete(self, name: str, *, timeout: float) -> None:  # noqa: ARG002
+        """`queue_delete` for the messages, which the Redis transport does for queues with bindings only; hence `purge` too."""
+        with self._channel() as channel:
+            channel.queue_purge(name)
+            channel.queue_delete(name)
+
+    def purge(self, name: str, *, timeout: float) -> int:  # noqa: ARG002
+        """`queue_purge`."""
+        with self._channel() as channel:
+            return int(channel.queue_purge(name) or 0)
+
+    def depth(self, name: str, *, timeout: float) -> Depth:  # noqa: ARG002
+        """`queue_declare` answers with a count. Not `passive`: the Redis transport then denies that an empty queue exists."""
+        with self._channel() as channel:
+            return Depth(channel.queue_declare(queue=name, durable=True, auto_delete=False).message_count, None, None)
+
+    # -- sending -----------------------------------------------------------------------------------------------------
+
+    def send(self, name: str, messages: Sequence[Message], *, timeout: float) -> Sequence[Outcome]:  # noqa: ARG002
+        """`Producer.publish` to the default exchange, as Celery sends its tasks."""
+        with self._channel() as channel:
+            producer = kombu.Producer(channel)
+            for message in messages:
+                self._put(producer, message, exchange="", routing_key=name)
+        return [None] * len(messages)
+
+    # -- receiving, and the end --------------------------------------------------------------------------------------
+
+    def open_receiver(self, names: Sequence[str], *, prefetch: int, visibility_timeout: float) -> Receiver:  # noqa: ARG002
+        """Return a receiver with a connection of its own: a connection has one `visibility_timeout`."""
+        if self._closed:
+            raise Closed("the connection to kombu is closed")
+        return KombuReceiver(
+            lambda: self._connect(visibility_timeout),
+            names,
+            visibility_timeout=visibility_timeout if self.capabilities.lease.scope == "message" else None,
+        )
+
+    def close(self, *, timeout: float) -> None:  # noqa: ARG002
+        """`Connection.release`."""
+        with self._lock:
+            self._closed = True
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.release()
+
+    def _put(self, producer: Any, message: Message, *, exchange: str, routing_key: str) -> None:
+        settings: dict[str, Any] = {}
+        if self._driver.startswith("redis"):
+            settings["priority"] = HIGHEST - message.priority
+        producer.publish(
+            message.body,
+            exchange=exchange,
+            routing_key=routing_key,
+            content_type="application/octet-stream",
+            content_encoding="binary",
+            headers=dict(message.headers),
+            message_id=message.id,
+            retry=False,
+            **settings,
+        )
+
+    @contextmanager
+    def _channel(self) -> Iterator[Any]:
+        """Lend the connection's channel; after an error the next caller gets a new connection."""
+        with self._lock:
+            if self._closed:
+                raise Closed("the connection to kombu is closed")
+            if self._connection is None:
+                self._connection = self._connect(None)
+                self._connection.bridge_channel = self._connection.channel()
+            try:
+                yield self._connection.bridge_channel
+            except Exception:
+                broken, self._connection = self._connection, None
+                broken.collect()
+                raise
+
+    def _connect(self, visibility_timeout: float | None) -> Any:
+        options: dict[str, Any] = {}
+        if self._driver != "sqlite":  # whose every option goes to `create_engine`, which refuses kombu's own
+            options["polling_interval"] = self._options.polling_interval
+        if self._driver.startswith("redis"):
+            options |= self._redis_options()
+            if visibility_timeout is not None:
+                options["visibility_timeout"] = visibility_timeout
+        connection = kombu.Connection(self._url, transport_options=options, connect_timeout=5)
+        connection.connect()
+        return connection
+
+    def _redis_options(self) -> dict[str, Any]:
+        prefix = self._options.fanout_prefix
+        return {
+            "unacked_restore_throttle": self._options.unacked_restore_throttle,
+            # kombu's form of a prefix begins with a slash and ends with a dot
+            "fanout_prefix": f"/{prefix}." if isinstance(prefix, str) else prefix,
+            "fanout_patterns": self._options.fanout_patterns,
+        }
+
+
+class _WithTopics(KombuTransport, SupportsFanout):
+    """One of those transports whose bindings are the server's, and not each process's own."""
+
+    def publish(self, topic: str, messages: Sequence[Message], *, timeout: float) -> Sequence[Outcome]:  # noqa: ARG002
+        """`Producer.publish` to a named exchange, declared first, as `maybe_declare` would."""
+        with self._channel() as channel:
+            exchange = self._exchange(topic)
+            exchange(channel).declare()
+            producer = kombu.Producer(channel)
+            for message in messages:
+                self._put(producer, message, exchange=exchange.name, routing_key=message.routing_key)
+        return [None] * len(messages)
+
+    def bind(self, name: str, topic: str, pattern: str, *, timeout: float) -> None:  # noqa: ARG002
+        """Declare a queue with its exchange and its routing key, which binds it."""
+        with self._channel() as channel:
+            kombu.Queue(name, self._exchange(topic), routing_key=pattern)(channel).declare()
+
+    def unbind(self, name: str, topic: str, pattern: str, *, timeout: float) -> None:  # noqa: ARG002
+        """`queue_unbind`."""
+        with self._channel() as channel:
+            exchange = self._exchange(topic)
+            exchange(channel).declare()  # the channel has to know its type
+            channel.queue_unbind(queue=name, exchange=exchange.name, routing_key=pattern)
+
+    def _exchange(self, topic: str) -> Any:
+        """A topic exchange, which is durable and has patterns: the nearest to our topics. Or, for a column of its own, fanout.
+
+        The name has a prefix, as the exchange of a queue has that queue's name.
+        """
+        return kombu.Exchange(
+            f"topic.{topic}", type="fanout" if self._driver == "redis-fanout" else "topic", durable=True
+        )

@@ -1,0 +1,65 @@
+"""The memory server after somebody reached into it: what is left is served, what is gone is told once."""
+
+from __future__ import annotations
+
+import pytest
+
+from brokerkit._risk import check_eviction
+from brokerkit.errors import EvictionRisk, InconsistencyError, Unsupported
+from brokerkit.memory import MemoryOptions, MemoryReceiver, MemoryServer, MemoryTransport
+from brokerkit.models import Message, Queue
+from brokerkit.testing import ManualClock
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def server(clock: ManualClock) -> MemoryServer:
+    server = MemoryServer(clock)
+    transport = MemoryTransport(server, "", MemoryOptions())
+    transport.declare(Queue(name="q"), timeout=1)
+    transport.send("q", [Message(id=f"m{i}", body=b"x", priority=i) for i in range(3)], timeout=1)
+    return server
+
+
+def receiver_of(server: MemoryServer) -> MemoryReceiver:
+    return MemoryReceiver(server, "", ["q"], 30.0)
+
+
+def ids_of(receiver: MemoryReceiver) -> list[str]:
+    return [received.message.id for received in receiver.receive(limit=9, timeout=0)[0]]
+
+
+def test_a_lost_order_of_what_is_ready_is_made_anew(server: MemoryServer) -> None:
+    server.queues["", "q"].ready.clear()
+    assert ids_of(receiver_of(server)) == ["m2", "m1", "m0"]
+
+
+def test_a_lost_order_of_leases_is_made_anew(server: MemoryServer, clock: ManualClock) -> None:
+    assert len(ids_of(receiver_of(server))) == 3
+    server.queues["", "q"].waiting.clear()
+    assert ids_of(receiver_of(server)) == []
+    clock.advance(31)
+    assert ids_of(receiver_of(server)) == ["m2", "m1", "m0"]
+
+
+def test_a_lost_message_is_told_once_and_can_be_sent_again(server: MemoryServer) -> None:
+    del server.queues["", "q"].messages[2]
+    receiver = receiver_of(server)
+    assert ids_of(receiver) == ["m2", "m0"]
+    with pytest.raises(InconsistencyError, match=r"'q': 1 messages are gone.*'m1'"):
+        ids_of(receiver)
+    assert ids_of(receiver) == []
+    MemoryTransport(server, "", MemoryOptions()).send("q", [Message(id="m1", body=b"x")], timeout=1)
+    assert ids_of(receiver) == ["m1"]
+
+
+def test_what_may_be_dropped_is_a_warning_or_a_refusal() -> None:
+    check_eviction("product", (), strict=True)
+    with pytest.warns(EvictionRisk, match="product may drop by itself: queues, records"):
+        check_eviction("product", ("queues", "records"), strict=False)
+    with pytest.raises(Unsupported, match="strict=true: product may drop"):
+        check_eviction("product", ("queues",), strict=True)
