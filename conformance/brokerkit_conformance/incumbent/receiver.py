@@ -45,6 +45,7 @@ class KombuReceiver(Receiver):
         self._buffer: deque[Received] = deque()
         self._held: set[Received] = set()
         self._closed = False
+        self._ended = threading.Event()
 
     def receive(
         self, *, limit: int, timeout: float, acks: Sequence[Received] = ()
@@ -68,7 +69,7 @@ class KombuReceiver(Receiver):
                 if not under_way and not more and (self._buffer or time.monotonic() >= end):
                     return [self._buffer.popleft() for _ in range(min(limit, len(self._buffer)))], lost
             if under_way and (self._buffer or not left):
-                time.sleep(_PAUSE)
+                self._ended.wait(_PAUSE)
 
     def ack(self, deliveries: Sequence[Received], *, timeout: float = SETTLE_TIMEOUT) -> Sequence[Received]:  # noqa: ARG002
         """`Message.ack`. It tells nobody whether there was still something to ack, so nothing is ever told to be lost."""
@@ -104,6 +105,7 @@ class KombuReceiver(Receiver):
     def close(self, *, timeout: float) -> None:  # noqa: ARG002
         """`Connection.release`, which closes the channel; kombu then restores what was not acked."""
         self._closed = True
+        self._ended.set()
         with self._turns.first():
             connection, self._connection = self._connection, None
             if connection is not None:
