@@ -65,11 +65,21 @@ class Address:
         if not self.tls:
             return plain
         try:
-            plain.getpeername()  # ssl leaks its socket where a server that boots has hung up already
             return ssl.create_default_context(cafile=self.ca).wrap_socket(plain, server_hostname=self.host)
-        except OSError:
+        except OSError as error:
             plain.close()
+            _close_half_made(error)
             raise
+
+
+def _close_half_made(error: OSError) -> None:
+    """Close what `wrap_socket` leaves open where the server hangs up before the handshake: only its own frame has it."""
+    traceback = error.__traceback__
+    while traceback is not None:
+        inner = traceback.tb_frame.f_locals.get("self")
+        if isinstance(inner, ssl.SSLSocket):
+            inner.close()
+        traceback = traceback.tb_next
 
 
 class Resp:
