@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -21,6 +22,7 @@ _MAX_DETAIL: Final = 1000
 _PEEK_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 1.0
 _BATCH: Final = 100
+_MAX_DIGITS: Final = 18  # of a count; `int` refuses texts of thousands of digits
 _OWN_HEADERS: Final = frozenset({"bk-dead-reason", "bk-dead-detail", "bk-dead-at", "bk-origin-queue", "bk-attempts"})
 
 
@@ -36,7 +38,7 @@ class DeadLetter:
         detail: for people: the exception, or the text that a handler gave.
         origin: the queue it came from.
         attempts: how often it was delivered; None where the server does not count.
-        dead_at: when, in seconds since the epoch.
+        dead_at: when, in seconds since the epoch; not a number if the letter does not say, as those of other programs.
     """
 
     id: str
@@ -98,19 +100,21 @@ def peek(broker: Broker, queue: str, limit: int) -> list[DeadLetter]:
 
 
 def redrive(broker: Broker, queue: str, limit: int | None) -> int:
-    """Move dead letters back: send first, ack after, so that a crash in between repeats and never loses."""
+    """Move dead letters back: send first, ack after, so that a crash in between repeats and never loses.
+
+    They go to the queue whose dead queue this is, whatever a letter of another program names as its origin.
+    """
     moved = 0
     with _receiver(broker, queue, prefetch=_BATCH) as receiver:
         for batch in _claims(broker, receiver, queue, limit):
-            for origin in dict.fromkeys(_read(received).origin for received in batch):
-                moved += _move(broker, receiver, origin, [r for r in batch if _read(r).origin == origin])
+            moved += _move(broker, receiver, queue, batch)
     return moved
 
 
-def _move(broker: Broker, receiver: Receiver, origin: str, letters: Sequence[Received]) -> int:
+def _move(broker: Broker, receiver: Receiver, queue: str, letters: Sequence[Received]) -> int:
     stored = list(letters)
     try:
-        broker.send_messages(origin, [_revived(received.message) for received in letters])
+        broker.send_messages(queue, [_revived(received.message) for received in letters])
     except SendFailed as error:
         stored = [r for r, (_, failed) in zip(letters, error.outcomes, strict=True) if failed is None]
         raise
@@ -134,16 +138,18 @@ def _receiver(broker: Broker, queue: str, *, prefetch: int) -> Iterator[Receiver
 
 
 def _claims(broker: Broker, receiver: Receiver, queue: str, limit: int | None) -> Iterator[Sequence[Received]]:
-    left = limit
     # an engine without a server answers at once; others may need a moment to hand over what they have
     seconds = 0.0 if broker.capabilities.embedded else _LOOK_SECONDS
+
+    def claim(most: int) -> Sequence[Received]:
+        looking = f"receive from {dead_queue(queue)!r}"
+        claimed, _ = broker.caller.call(looking, lambda _: receiver.receive(limit=most, timeout=seconds))
+        return claimed
+
+    left = limit
     while left is None or left > 0:
-        take = _BATCH if left is None else min(left, _BATCH)
         try:
-            claimed, _ = broker.caller.call(
-                f"receive from {dead_queue(queue)!r}",
-                lambda _: receiver.receive(limit=take, timeout=seconds),  # noqa: B023
-            )
+            claimed = claim(_BATCH if left is None else min(left, _BATCH))
         except QueueNotFound:
             return  # nothing ever died
         if not claimed:
@@ -154,7 +160,6 @@ def _claims(broker: Broker, receiver: Receiver, queue: str, limit: int | None) -
 
 def _read(received: Received) -> DeadLetter:
     headers = received.message.headers
-    attempts = headers.get("bk-attempts", "")
     return DeadLetter(
         id=received.message.id,
         body=received.message.body,
@@ -162,9 +167,22 @@ def _read(received: Received) -> DeadLetter:
         reason=headers.get("bk-dead-reason", ""),
         detail=headers.get("bk-dead-detail", ""),
         origin=headers.get("bk-origin-queue", received.queue.removesuffix(SUFFIX)),
-        attempts=int(attempts) if attempts.isdecimal() else None,
-        dead_at=float(headers.get("bk-dead-at", "nan")),
+        attempts=_count(headers.get("bk-attempts", "")),
+        dead_at=_moment(headers.get("bk-dead-at", "")),
     )
+
+
+def _count(text: str) -> int | None:
+    """Return a header as a number of attempts, if it is one."""
+    return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else None
+
+
+def _moment(text: str) -> float:
+    """Return a header as seconds since the epoch; not a number where some other program wrote something else."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _revived(message: Message) -> Message:

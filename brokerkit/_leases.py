@@ -24,8 +24,9 @@ class Leases:
     """The unsettled deliveries of one consumer, and the acks not yet at the server.
 
     Each lease is prolonged when a third of it has passed, from the claim until it is settled, also while the message
-    waits in the prefetch buffer. One thread tends them; it sleeps while nothing is held. Thread-safe: the hot path relies on
-    single operations of dict and deque being atomic, and on `removed = held.pop(x, missing)` having one winner.
+    waits in the prefetch buffer. Where the engine prolongs none, each ends at its time, and that is told. One thread tends
+    them; it sleeps while nothing is held. Thread-safe: the hot path relies on single operations of dict and deque being
+    atomic, and on `removed = held.pop(x, missing)` having one winner.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Leases:
         clock: Clock,
         visibility_timeout: float,
         *,
+        extends: bool,
         lost: Lost,
         failed: Callable[[Exception], None],
         made_room: Callable[[], None],
@@ -47,6 +49,7 @@ class Leases:
         self._clock = clock
         self._visibility_timeout = visibility_timeout
         self._patience = min(SETTLE_TIMEOUT, visibility_timeout / 3)  # one slow call must not cost the leases of others
+        self._extends = extends
         self._lost = lost
         self._failed = failed
         self._condition = threading.Condition()
@@ -184,7 +187,7 @@ class Leases:
             return
         soon = now + self._visibility_timeout * 2 / 3
         due = [received for received in list(self.held) if received.deadline <= soon]
-        if due:
+        if due and self._extends:
             try:
                 lost = self.receiver.extend(due, visibility_timeout=self._visibility_timeout, timeout=self._patience)
                 self._forget(lost, "extending it failed")

@@ -77,6 +77,9 @@ class PendingResult:
     def __repr__(self) -> str:
         return f"PendingResult({self.id!r})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a PendingResult belongs to its store and is not pickled; send its id")
+
     def _look(self) -> Result:
         (result,) = self._reader.read([self.id])
         self._known = self._known or result.state is not State.UNKNOWN or result.lost is not None

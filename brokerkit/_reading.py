@@ -94,6 +94,11 @@ class ResultReader:
         if self.known.reason(key) in (None, "forgotten"):
             self.known.note(key, None)
 
+    def forgetting(self, key: str) -> None:
+        """Note a record that this process is about to delete, if it is known at all."""
+        if self.is_known(key):
+            self.known.forget(key)
+
     def forgotten(self, key: str) -> None:
         """Note a record that this process has just deleted, and end the waiting for it."""
         self.known.forget(key)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, final
 from brokerkit import _dead_letters
 from brokerkit._events import Event, EventName
 from brokerkit._leases import Leases
+from brokerkit._text import shorten
 from brokerkit.capabilities import Absent, Impossible
 from brokerkit.delivery import Delivery
 from brokerkit.errors import AlreadySettled, BrokerkitError, LeaseLost, Unsupported
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Settling"]
 
 _MAX_DOUBLINGS: Final = 30
+_VERSION: Final = "1"  # of the envelope, which is what a message without the header has
 
 
 @final
@@ -65,6 +67,8 @@ class Settling:
 
     def extend(self, delivery: Delivery, *, visibility_timeout: float | None) -> None:
         """See `Delivery.extend`."""
+        if not self._broker.capabilities.lease.extend:
+            raise Unsupported(f"extend(): {self._broker.capabilities.product} cannot prolong a lease")
         seconds = self._visibility_timeout if visibility_timeout is None else visibility_timeout
         self._broker.check_visibility_timeout(seconds)
         received = delivery.received
@@ -108,6 +112,9 @@ class Settling:
         malformed = received.message.headers.get("bk-malformed")
         if malformed is not None:
             return "undecodable", malformed
+        version = received.message.headers.get("bk-version", _VERSION)
+        if version != _VERSION:
+            return "undecodable", f"its envelope is of version {shorten(version)!r}, this brokerkit reads {_VERSION!r}"
         most = self._broker.max_attempts(received.queue)
         # claims count deliveries that never reached a handler, hence the margin for clean closes and prefetch
         if most is not None and received.attempt is not None and received.attempt > 2 * most + 1:

@@ -17,7 +17,7 @@ from brokerkit._risk import check_eviction
 from brokerkit._secrets import masker, secrets_in
 from brokerkit._sending import Sender
 from brokerkit.abc import Clock, SupportsDepth, SupportsFanout, Transport
-from brokerkit.capabilities import Capabilities
+from brokerkit.capabilities import Capabilities, Fanout, require
 from brokerkit.consumer import Consumer
 from brokerkit.errors import Closed, InvalidName, InvalidOption, Unsupported
 from brokerkit.models import Depth, Message, Queue, check_name
@@ -153,7 +153,7 @@ class Broker:
         """
         self._check_queue(queue)
         transport = self._open()
-        if not isinstance(transport, SupportsDepth):
+        if not self.capabilities.depth or not isinstance(transport, SupportsDepth):
             raise Unsupported(f"depth: {self.capabilities.product} cannot count messages")
         return self.caller.call(f"depth of {queue!r}", lambda left: transport.depth(queue, timeout=left))
 
@@ -215,15 +215,15 @@ class Broker:
             pattern: matched with the routing key: words between dots, `*` is one word, `#` any number.
 
         Raises:
-            Unsupported: the engine has no topics.
+            Unsupported: the engine has no topics, or no patterns and this is another than `#`.
             InconsistencyError: others use this topic with another `fanout_prefix` or `fanout_patterns`.
         """
-        fanout = self._fanout(topic, queue)
+        fanout = self._fanout(topic, queue, pattern)
         self.caller.call(f"bind {queue!r} to {topic!r}", lambda left: fanout.bind(queue, topic, pattern, timeout=left))
 
     def unbind(self, queue: str, topic: str, pattern: str = "#") -> None:
         """Undo one `bind`; nothing happens if there is none."""
-        fanout = self._fanout(topic, queue)
+        fanout = self._fanout(topic, queue, pattern)
         self.caller.call(
             f"unbind {queue!r} from {topic!r}", lambda left: fanout.unbind(queue, topic, pattern, timeout=left)
         )
@@ -385,10 +385,11 @@ class Broker:
             raise Closed(f"the broker of {self.url} is closed")
         return self._transport
 
-    def _fanout(self, topic: str, queue: str | None = None) -> SupportsFanout:
+    def _fanout(self, topic: str, queue: str | None = None, pattern: str = "#") -> SupportsFanout:
         transport = self._open()
-        if not isinstance(transport, SupportsFanout):
-            raise Unsupported(f"topic {topic!r}: {self.capabilities.product} has no topics")
+        fanout: Fanout = require(self.capabilities, "fanout", asked=f"topic {topic!r}")
+        if not isinstance(transport, SupportsFanout) or not (pattern == "#" or fanout.patterns):
+            raise Unsupported(f"topic {topic!r} by pattern {pattern!r}: {self.capabilities.product} has no such topics")
         check_name(topic, what="topic", max_bytes=self.capabilities.max_name)
         if queue is not None:
             self._check_queue(queue)

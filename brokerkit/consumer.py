@@ -61,12 +61,18 @@ class Consumer:
             receiver,
             broker.clock,
             visibility_timeout,
+            extends=broker.capabilities.lease.extend,
             lost=self._tell_lost,
             failed=self._tell_failed,
             made_room=self._made_room,
         )
         self._settling = Settling(broker, self._leases, visibility_timeout, self._made_room)
         _forks.watch(self)
+
+    @property
+    def prefetch(self) -> int:
+        """How many unsettled deliveries it may hold: fixed for its life, as not every server lets it be changed."""
+        return self._prefetch
 
     def receive(self, timeout: float | None = None) -> Delivery | None:
         """Return the next delivery, or None if none came in time.
@@ -164,6 +170,9 @@ class Consumer:
     def __repr__(self) -> str:
         return f"<Consumer of {', '.join(map(repr, self.queues))}{', closed' if self._closed else ''}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a Consumer holds leases and is not pickled; make one where you consume")
+
     def after_fork(self) -> None:
         """In a forked child: this consumer is the parent's."""
         self._turn = threading.Condition()
@@ -241,6 +250,10 @@ class Consumer:
         """Return a delivery for a claim, or None if it does not reach the handler."""
         if received not in self._leases.held:
             return None  # its lease was lost while it waited in the buffer
+        if received.deadline <= self._clock.monotonic():  # after a freeze we may be here before who tends the leases
+            if self._leases.drop(received):
+                self._tell_lost(received, None, "its time passed")
+            return None
         if received.gap:
             dropped, received.gap = received.gap, 0
             self._buffer.appendleft(received)

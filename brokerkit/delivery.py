@@ -169,6 +169,11 @@ class Delivery:
         state = "settled" if self.settled else "lease lost" if self.lease_lost else "held"
         return f"<Delivery {self.id} of {self.queue!r}, attempt {self.attempt}, {state}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError(
+            "a Delivery can be settled by its own consumer only, and is not pickled; send its body and headers"
+        )
+
     def _begin(self) -> None:
         if self.settled:
             raise AlreadySettled(f"message {self.id} of queue {self.queue!r} was settled before; the first one counts")

@@ -52,7 +52,8 @@ class Message:
     Attributes:
         id: 32 hexadecimal digits, a UUIDv7 (RFC 9562) made by the core: unique, and carries the time of sending.
         body: the encoded payload.
-        headers: text to text. Names that start with "bk-" are the core's own.
+        headers: text to text. Names that start with "bk-" are the core's own; a "bk-version" other than "1" says that
+            the message is from a later brokerkit, whose messages this one cannot read.
         priority: 0 (default) to 9; higher is sooner, FIFO within one.
         delay: seconds, from 0, until it may be received; by the server's clock where it has one.
         ttl: seconds, above 0, after which it is dead-lettered instead of delivered; None for never.

@@ -213,6 +213,8 @@ class ResultStore(AbstractContextManager["ResultStore"]):
         keys = list(dict.fromkeys(self._calls.check_key(id) for id in ids))  # noqa: A001
         if not keys:
             return
+        for key in keys:
+            self._reader.forgetting(key)  # before: a server may wake its waiters before it answers us
         self._calls.delete(keys)
         for key in keys:
             self._reader.forgotten(key)
@@ -253,6 +255,9 @@ class ResultStore(AbstractContextManager["ResultStore"]):
 
     def __repr__(self) -> str:
         return f"ResultStore({str(self.url)!r}{', closed' if self._calls.closed else ''})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a ResultStore holds connections and is not pickled; send its URL and connect there")
 
     # -- how ---------------------------------------------------------------------------------------------------------
 

@@ -458,3 +458,10 @@ def test_a_handler_cannot_spoil_what_is_redelivered(broker):
         first.release()
         second = consumer.receive(0)
         assert (second.payload, second.headers["k"]) == ({"list": [1]}, "v")
+
+
+def test_a_prefetch_can_be_read_and_not_set(broker):
+    with broker.consumer("q", prefetch=3) as consumer:
+        with pytest.raises(AttributeError, match="prefetch"):
+            consumer.prefetch = 4
+        assert consumer.prefetch == 3

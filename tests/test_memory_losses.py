@@ -63,3 +63,49 @@ def test_what_may_be_dropped_is_a_warning_or_a_refusal() -> None:
         check_eviction("product", ("queues", "records"), strict=False)
     with pytest.raises(Unsupported, match="strict=true: product may drop"):
         check_eviction("product", ("queues",), strict=True)
+
+
+def bound(server: MemoryServer, *patterns: str) -> MemoryTransport:
+    transport = MemoryTransport(server, "", MemoryOptions())
+    for pattern in patterns:
+        transport.bind("q", "orders", pattern, timeout=1)
+    return transport
+
+
+def test_a_binding_that_is_gone_is_told_once_and_made_anew(server: MemoryServer) -> None:
+    bound(server, "eu.*", "us.*")
+    receiver = receiver_of(server)
+    receiver.receive(limit=3, timeout=0)
+    there = dict(server.bindings)
+    del server.bindings[next(b for b in there if b.pattern == "eu.*")]
+    with pytest.raises(InconsistencyError, match=r"'q'.*'orders'.*'eu\.\*'") as caught:
+        receiver.receive(limit=1, timeout=0)
+    assert "us.*" not in str(caught.value)
+    assert server.bindings.keys() == there.keys()
+    assert receiver.receive(limit=1, timeout=0) == ([], [])
+
+
+def test_with_acks_a_lost_binding_is_told_by_the_next_call(server: MemoryServer) -> None:
+    bound(server, "eu.*")
+    receiver = receiver_of(server)
+    claimed, _ = receiver.receive(limit=3, timeout=0)
+    server.bindings.clear()
+    assert receiver.receive(limit=1, timeout=0, acks=claimed) == ([], [])
+    with pytest.raises(InconsistencyError, match="orders"):
+        receiver.receive(limit=1, timeout=0)
+
+
+def test_who_binds_again_does_not_hide_a_loss_from_the_receiver(server: MemoryServer) -> None:
+    bound(server, "eu.*")
+    server.bindings.clear()
+    bound(server, "eu.*", "eu.*")
+    with pytest.raises(InconsistencyError, match="orders"):
+        receiver_of(server).receive(limit=1, timeout=0)
+
+
+def test_what_was_unbound_is_not_missed(server: MemoryServer) -> None:
+    transport = bound(server, "eu.*")
+    transport.unbind("q", "orders", "eu.*", timeout=1)
+    transport.unbind("no such queue", "orders", "eu.*", timeout=1)
+    assert len(receiver_of(server).receive(limit=3, timeout=0)[0]) == 3
+    assert not server.bindings

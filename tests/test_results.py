@@ -8,7 +8,6 @@ import math
 import threading
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -25,38 +24,9 @@ from brokerkit.errors import (
 )
 from brokerkit.models import Record
 from brokerkit.results import State, results
-from brokerkit.testing import Faults, ManualClock
+from brokerkit.testing import Faults
 
 HANG = 60.0
-
-
-@pytest.fixture
-def clock():
-    return ManualClock()
-
-
-@pytest.fixture
-def url():
-    return f"memory://{uuid.uuid4().hex}"
-
-
-@pytest.fixture
-def store(url, clock):
-    with results(url, clock=clock, expires=60) as made:
-        yield made
-
-
-@pytest.fixture
-def other(store, url, clock):
-    """The store of another process, as far as waiting and knowing go."""
-    with results(url, clock=clock, expires=60) as made:
-        yield made
-
-
-@pytest.fixture
-def pool():
-    with ThreadPoolExecutor(16) as made:
-        yield made
 
 
 # -- storing and reading ----------------------------------------------------------------------------------------------

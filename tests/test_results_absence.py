@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import uuid
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -17,38 +15,8 @@ from brokerkit.errors import (
     Unsupported,
 )
 from brokerkit.results import PendingResult, State, results
-from brokerkit.testing import ManualClock
 
 HANG = 60.0
-
-
-@pytest.fixture
-def clock():
-    return ManualClock()
-
-
-@pytest.fixture
-def url():
-    return f"memory://{uuid.uuid4().hex}"
-
-
-@pytest.fixture
-def store(url, clock):
-    with results(url, clock=clock, expires=60) as made:
-        yield made
-
-
-@pytest.fixture
-def other(store, url, clock):
-    """The store of another process, as far as waiting and knowing go."""
-    with results(url, clock=clock, expires=60) as made:
-        yield made
-
-
-@pytest.fixture
-def pool():
-    with ThreadPoolExecutor(16) as made:
-        yield made
 
 
 def lost_reason(pending: PendingResult) -> str:
@@ -209,3 +177,18 @@ def test_a_key_that_comes_back_after_it_was_forgotten_is_not_forgotten(store, ot
     assert store.get("job").lost is None
     other.forget("job")
     assert lost_reason(pending) == "unknown"
+
+
+def test_a_waiter_that_the_server_wakes_first_still_hears_that_it_was_forgotten(store, pool, monkeypatch):
+    pending = store.reserve("awaited")
+    waiting = pool.submit(pending.exception, 60.0)
+    delete = store.backend.delete
+
+    def slow_to_answer(keys, *, timeout):
+        delete(keys, timeout=timeout)
+        with pytest.raises(ResultLost):
+            waiting.result(60)  # woken by the server, before the answer to the delete is here
+
+    monkeypatch.setattr(store.backend, "delete", slow_to_answer)
+    store.forget("awaited")
+    assert waiting.exception().reason == "forgotten"

@@ -6,9 +6,7 @@ import dataclasses
 import itertools
 import threading
 import time
-import uuid
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -29,31 +27,9 @@ from brokerkit.memory.results import MemoryResultBackend
 from brokerkit.models import Record
 from brokerkit.registry import Plugin
 from brokerkit.results import State, results
-from brokerkit.testing import Faults, ManualClock
+from brokerkit.testing import Faults
 
 HANG = 60.0
-
-
-@pytest.fixture
-def clock():
-    return ManualClock()
-
-
-@pytest.fixture
-def url():
-    return f"memory://{uuid.uuid4().hex}"
-
-
-@pytest.fixture
-def store(url, clock):
-    with results(url, clock=clock, expires=60) as made:
-        yield made
-
-
-@pytest.fixture
-def pool():
-    with ThreadPoolExecutor(16) as made:
-        yield made
 
 
 class PollingMemory(ResultBackend):

@@ -46,7 +46,8 @@ class StoredMessage:
 class StoredQueue:
     """A queue: what is ready by priority and age, what waits by its due time, and everything by number.
 
-    `lost` has the ids of messages that were found gone, although nobody settled them.
+    `lost` has the ids of messages that were found gone, although nobody settled them. `bound` has its bindings once more,
+    by which the loss of one is seen: true, if it was found gone and nobody was told yet.
     """
 
     settings: Queue
@@ -56,6 +57,7 @@ class StoredQueue:
     messages: dict[int, StoredMessage] = field(default_factory=dict)
     ids: dict[str, int] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
+    bound: dict[Binding, bool] = field(default_factory=dict)
     dropped: int = 0
     receiving: int = 0
 
@@ -157,9 +159,16 @@ class MemoryServer:
 
     def bind(self, binding: Binding) -> None:
         """Bind a queue."""
-        self.queue(binding.queue)
+        bound = self.queue(binding.queue).bound
         self.check_agreement(binding.queue[0], binding)
+        bound[binding] = bound.get(binding, False) or (binding in bound and binding not in self.bindings)
         self.bindings[binding] = None
+
+    def unbind(self, binding: Binding) -> None:
+        """Undo one `bind`."""
+        self.bindings.pop(binding, None)
+        if (queue := self.queues.get(binding.queue)) is not None:
+            queue.bound.pop(binding, None)
 
     def check_agreement(self, vhost: str, mine: Binding) -> None:
         """Refuse a use of a topic that others use with another fanout_prefix or fanout_patterns."""
@@ -291,6 +300,15 @@ class MemoryServer:
             return []
         lost, queue.lost = queue.lost, []
         return lost
+
+    def restore_bindings(self, address: Address) -> list[Binding]:
+        """Bind a queue anew where a binding of it is gone, and return these bindings, each once."""
+        queue = self.queues.get(address)
+        if queue is None or not (gone := [b for b, told in queue.bound.items() if told or b not in self.bindings]):
+            return []
+        for binding in gone:
+            self.bindings[binding], queue.bound[binding] = None, False
+        return gone
 
     def _is_there(self, queue: StoredQueue, stored: StoredMessage) -> bool:
         """Tell whether a message that stands in an order still exists, and note it if not."""

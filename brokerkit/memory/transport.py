@@ -122,7 +122,7 @@ class MemoryTransport(Transport, SupportsFanout, SupportsDepth):
     def unbind(self, name: str, topic: str, pattern: str, *, timeout: float) -> None:  # noqa: ARG002
         """See `SupportsFanout.unbind`."""
         with self._open().condition:
-            self.server.bindings.pop(self._binding(name, topic, pattern), None)
+            self.server.unbind(self._binding(name, topic, pattern))
 
     def publish(self, topic: str, messages: Sequence[Message], *, timeout: float) -> Sequence[Outcome]:  # noqa: ARG002
         """See `SupportsFanout.publish`."""
@@ -164,6 +164,7 @@ class MemoryReceiver(Receiver):
         self._names = list(names)
         self._visibility_timeout = visibility_timeout
         self._reported: set[str] = set()
+        self._untold: list[str] = []
         self._closed = False
 
     def receive(
@@ -177,10 +178,11 @@ class MemoryReceiver(Receiver):
             self._note_receiving(1)
             try:
                 while True:
+                    self._restore_bindings(told_now=not acks)
                     claimed, missing = self._claim(limit)
                     if claimed or self._closed:
                         return claimed, lost
-                    if acks and missing:
+                    if acks and (missing or self._untold):
                         return [], lost  # told at the next call, as nobody hears of `lost` from a call that raises
                     self._report(missing)
                     if not acks:
@@ -259,6 +261,17 @@ class MemoryReceiver(Receiver):
         self._reported = set(missing)
         if new or len(missing) == len(self._names):
             raise QueueNotFound(*(new or missing))
+
+    def _restore_bindings(self, *, told_now: bool) -> None:
+        """Bind anew what lost a binding, and raise: what was published meanwhile did not reach it."""
+        for name in self._names:
+            for binding in self._server.restore_bindings(self._address(name)):
+                self._untold.append(f"queue {name!r} to topic {binding.topic!r} with pattern {binding.pattern!r}")
+        if self._untold and told_now:
+            gone, self._untold = self._untold, []
+            raise InconsistencyError(
+                f"bindings were gone, and are there again: {'; '.join(gone)}. What was published meanwhile did not reach them"
+            )
 
     def _report_lost(self) -> None:
         """Raise once for messages that were found gone."""

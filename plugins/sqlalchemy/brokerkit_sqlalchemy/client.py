@@ -19,8 +19,10 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from brokerkit.abc import Clock
 from brokerkit.errors import Closed, InconsistencyError, StorageBroken
+from brokerkit_sqlalchemy import forks
 from brokerkit_sqlalchemy.engine import MEMORY, TURN, make_engine
 from brokerkit_sqlalchemy.errors import is_busy, is_fatal
+from brokerkit_sqlalchemy.hosttime import HostTime
 from brokerkit_sqlalchemy.layout import LAYOUT_VERSION, Layout, layout_for
 from brokerkit_sqlalchemy.options import DatabaseOptions
 
@@ -40,6 +42,8 @@ class Database:
         name: what SQLite opens, as by `engine.database_name`.
         path: the file, or None where there is none.
         layout: its tables and statements.
+        time: by which everything in it is stored; agreed as soon as it is open.
+        lock: held by the one thread that is at work on it.
     """
 
     def __init__(self, name: str, options: DatabaseOptions, clock: Clock) -> None:
@@ -48,17 +52,26 @@ class Database:
         self.layout: Layout = layout_for(options.table_prefix)
         self._options = options
         self._clock = clock
+        self.time = HostTime(clock)
         self._engine = make_engine(name, options)
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._held: PoolProxiedConnection | None = None
         self._cursor: Cursor | None = None
         self._file: _Identity | None = None
         self._closed = False
+        if not self.in_memory:  # that would be gone with its connection, and no other process has it
+            forks.watch(self)
 
     @property
     def in_memory(self) -> bool:
         """Whether the database lives and dies with its connection."""
         return self.name == MEMORY
+
+    def now(self, *, timeout: float) -> float:
+        """Return the `time`, for those who are not at work on a cursor; the first use opens the database."""
+        if not self.time.agreed:
+            self.look(lambda _: None, timeout=timeout)
+        return self.time.now()
 
     def write(self, work: Callable[[Cursor], T], *, timeout: float) -> T:
         """Run `work` in one transaction that holds SQLite's write lock from the start.
@@ -100,16 +113,20 @@ class Database:
     def close(self, *, timeout: float) -> None:
         """Close the connection and the pool; idempotent. A call under way comes to its end first."""
         self._closed = True
-        if self._lock.acquire(timeout=timeout):
+        if self.lock.acquire(timeout=timeout):
             try:
                 self._drop()
             finally:
-                self._lock.release()
+                self.lock.release()
+
+    def rest(self) -> None:
+        """See `forks`."""
+        self._drop()
 
     # -- one at a time ---------------------------------------------------------------------------------------------
 
     def _run(self, work: Callable[[Cursor], T], timeout: float) -> T:
-        lock = self._lock
+        lock = self.lock
         if not lock.acquire(blocking=False):
             began = self._clock.monotonic()
             if not lock.acquire(timeout=timeout):
@@ -174,6 +191,7 @@ class Database:
         if self._options.create_tables and not self._is_complete(cursor):
             self._create_tables()
         self._check_version(cursor)
+        self.time.agree(cursor, self.layout.sql)
 
     def _is_complete(self, cursor: Cursor) -> bool:
         """Tell whether all is there: tables, indexes, and the row that says of which layout they are."""

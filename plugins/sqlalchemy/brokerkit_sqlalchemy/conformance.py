@@ -30,8 +30,9 @@ _STORAGE: Final[StorageMap] = {
     Role.DEDUPE: "index/bk_messages_id",
     Role.BINDING: "bindings/[^/]*/[^/]*/{name}/.*",
     Role.RESULT: "results/[^/]*/{name}",
-    Role.BOOKKEEPING: "meta/layout|sqlite_sequence/bk_queues|index/bk_(queues|bindings|results)_.*",
+    Role.BOOKKEEPING: "meta/(layout|clock)|sqlite_sequence/bk_queues|index/bk_(queues|bindings|results)_.*",
 }
+_KEPT: Final = ("journal_mode", "page_size", "encoding", "auto_vacuum")
 _STATES: Final = ("ready", "leased", "delayed")
 _NAMED: Final = {
     "bk_queues": "SELECT rowid, 'queues', vhost, coalesce(name, '?') FROM bk_queues",
@@ -47,6 +48,9 @@ _NAMED: Final = {
 
 class SQLiteHarness(Harness):
     """A database file of its own, in a folder that is removed at the end."""
+
+    server = f"SQLite {sqlite3.sqlite_version}"
+    emulator = False
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="brokerkit-sqlite-"))
@@ -73,6 +77,14 @@ class SQLiteHarness(Harness):
         """SQLite's own client."""
         path, _, query = url.partition(":///")[2].partition("?")
         return SQLiteAdmin(Path(path), query.removeprefix("virtual_host="))
+
+    def server_settings(self) -> Mapping[str, str]:
+        """What the library was compiled with, and how the file is kept."""
+        with contextlib.closing(sqlite3.connect(f"file:{self._folder}/broker.db?mode=ro", uri=True)) as connection:
+            run = connection.execute
+            compiled = " ".join(option for (option,) in run("PRAGMA compile_options"))
+            kept = {name: str(run(f"PRAGMA {name}").fetchone()[0]) for name in _KEPT}
+        return {"compile_options": compiled, **kept}
 
     def storage_map(self) -> StorageMap:
         """Every row of every table, and every index."""

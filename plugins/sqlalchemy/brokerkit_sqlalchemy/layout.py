@@ -35,7 +35,7 @@ from brokerkit_sqlalchemy.statements import SQLITE, Statements, with_prefix
 
 __all__ = ["LAYOUT_VERSION", "Layout", "layout_for"]
 
-LAYOUT_VERSION: Final = "1"
+LAYOUT_VERSION: Final = "2"
 """Rises when older code cannot work with the tables; kept in the table `meta`."""
 
 
@@ -93,6 +93,7 @@ def _queue_tables(prefix: str, metadata: MetaData) -> None:
         Column("max_priority", INTEGER, nullable=False),
         Column("expires_at", REAL),
         Column("dropped", INTEGER, nullable=False, server_default=text("0")),
+        Column("bound", TEXT, comment="its bindings once more, as JSON: by them the loss of one is seen"),
         UniqueConstraint("vhost", "name"),
         sqlite_autoincrement=True,
         sqlite_strict=True,

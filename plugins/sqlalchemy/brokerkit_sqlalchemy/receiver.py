@@ -12,6 +12,7 @@ import sqlalchemy
 from brokerkit.abc import SETTLE_TIMEOUT, Receiver
 from brokerkit.errors import InconsistencyError, QueueNotFound
 from brokerkit.models import Received
+from brokerkit_sqlalchemy import bindings
 from brokerkit_sqlalchemy.client import Cursor, Database, change_each
 from brokerkit_sqlalchemy.errors import is_busy
 from brokerkit_sqlalchemy.rows import delivery_of
@@ -23,6 +24,7 @@ __all__ = ["SQLAlchemyReceiver"]
 _LEAST_TIMEOUT: Final = 0.05  # a shorter wait for the lock would fail whenever another process commits
 _LOCKED_FOR: Final = 5.0  # seconds of a locked file after which "nothing received" would be a lie
 _RIPEN_AT_ONCE: Final = 10_000  # rows of one transaction, so that others get their turn
+_COMPARE_EVERY: Final = 1.0  # seconds between two looks whether all bindings are there
 _FRESH: Final = 0.75  # a queue's use is noted again when less than this part of its `expires` is left
 
 _Claim: TypeAlias = tuple[int, int, str]
@@ -81,6 +83,8 @@ class SQLAlchemyReceiver(Receiver):
         self._held: dict[int, _Claim] = {}
         self._states: dict[str, _State] = {}
         self._reported: set[str] = set()
+        self._compare_at = float("-inf")
+        self._untold: list[str] = []
         self._may_hold = False
         self._was_fed = False
         self._locked_since: float | None = None
@@ -95,19 +99,22 @@ class SQLAlchemyReceiver(Receiver):
         lost, pending = self._fence(acks)
         while True:
             self._waiter.stirred = False
+            if not acks:
+                self._tell()
             left = end - self._clock.monotonic()
             found, refused = self._attempt(limit, pending, max(left, _LEAST_TIMEOUT))
             lost += refused
             pending = []
             if found.deliveries or self._waiter.closed:
                 return found.deliveries, lost
-            if acks and found.missing:
+            if acks and (found.missing or self._untold):
                 return [], lost  # told at the next call, as nobody hears of `lost` from a call that raises
             self._report(found.missing)
+            self._tell()
             left = end - self._clock.monotonic()
             if left <= 0:
                 return [], lost
-            self._waiter.wait(min(left, max(found.wake_at - self._clock.time(), 0.0)))
+            self._waiter.wait(min(left, max(found.wake_at - self._database.time.now(), 0.0)))
 
     def _attempt(self, limit: int, acks: list[Received], timeout: float) -> tuple[_Found, list[Received]]:
         """Look, and claim if there is anything; claim at once where there are acks, or were messages a moment ago."""
@@ -135,10 +142,10 @@ class SQLAlchemyReceiver(Receiver):
 
     def _look(self, cursor: Cursor) -> _Found | None:
         """Return when to look again, or None if there is something to do now. Takes no lock that others wait for."""
-        now = self._clock.time()
+        now = self._database.time.now()
         missing = self._probe(cursor, now)
         wake_at = self._wake_at()
-        if wake_at <= now or any(state.ready for state in self._states.values()):
+        if wake_at <= now or any(state.ready for state in self._states.values()) or self._unbound(cursor):
             return None
         return _Found([], missing, wake_at)
 
@@ -148,10 +155,11 @@ class SQLAlchemyReceiver(Receiver):
         if self._waiter.closed:
             return _Found([], [], 0.0), refused
         deadline = self._clock.monotonic() + self._visibility_timeout
-        now = self._clock.time()
+        now = self._database.time.now()
         self._sweep(cursor, now)
         missing = self._probe(cursor, now)
         self._renew(cursor, now)
+        self._restore_bindings(cursor)
         claimed: list[Received] = []
         for name in self._names:
             state = self._states.get(name)
@@ -202,6 +210,31 @@ class SQLAlchemyReceiver(Receiver):
         if new or len(missing) == len(self._names):
             raise QueueNotFound(*(new or missing))
 
+    def _unbound(self, cursor: Cursor) -> list[_State]:
+        """Return the queues that lost a binding; looks at times only, until it finds one."""
+        now = self._clock.monotonic()
+        if now < self._compare_at:
+            return []
+        unbound = [state for state in self._states.values() if bindings.have_gone(cursor, self._sql, state.id)]
+        if not unbound:
+            self._compare_at = now + _COMPARE_EVERY
+        return unbound
+
+    def _restore_bindings(self, cursor: Cursor) -> None:
+        for state in self._unbound(cursor):
+            self._untold += [
+                f"queue {state.name!r} to topic {gone.topic!r} with pattern {gone.pattern!r}"
+                for gone in bindings.restore(cursor, self._sql, state.id, self._vhost)
+            ]
+
+    def _tell(self) -> None:
+        """Raise once for bindings that were gone: what was published meanwhile did not reach their queues."""
+        if self._untold:
+            gone, self._untold = self._untold, []
+            raise InconsistencyError(
+                f"bindings were gone, and are there again: {'; '.join(gone)}. What was published meanwhile did not reach them"
+            )
+
     # -- settling --------------------------------------------------------------------------------------------------
 
     def ack(self, deliveries: Sequence[Received], *, timeout: float = SETTLE_TIMEOUT) -> Sequence[Received]:
@@ -217,7 +250,7 @@ class SQLAlchemyReceiver(Receiver):
         timeout: float = SETTLE_TIMEOUT,
     ) -> Sequence[Received]:
         """See `Receiver.release`."""
-        state, due = DELAYED if delay > 0 else READY, self._clock.time() + delay
+        state, due = DELAYED if delay > 0 else READY, self._database.time.now() + delay
         lost = self._settle_outside(self._sql.release, deliveries, timeout, state, due, 0 if counted else 1)
         self._waiter.watch.notify({received.queue for received in deliveries})
         return lost
@@ -229,7 +262,7 @@ class SQLAlchemyReceiver(Receiver):
         lost, held = self._fence(deliveries)
 
         def work(cursor: Cursor) -> tuple[float, list[int]]:
-            deadline, now = self._clock.monotonic() + visibility_timeout, self._clock.time()
+            deadline, now = self._clock.monotonic() + visibility_timeout, self._database.time.now()
             self._renew(cursor, now)  # a handler that runs for long uses its queue, too
             rows = [(now + visibility_timeout, *_claim_of(received)) for received in held]
             return deadline, change_each(cursor, self._sql.extend, rows)
@@ -248,12 +281,13 @@ class SQLAlchemyReceiver(Receiver):
 
         def work(cursor: Cursor) -> None:
             # within the transaction, hence after a claim that was under way
-            rows = [(READY, self._clock.time(), 0, *claim) for claim in self._held.values()]
+            rows = [(READY, self._database.time.now(), 0, *claim) for claim in self._held.values()]
             cursor.executemany(self._sql.release, rows)
             self._held.clear()
 
         if self._may_hold:  # set before each claim, and a claim that begins now sees that we are closed
             self._database.write(work, timeout=timeout)
+            self._may_hold = False
             self._waiter.watch.notify(self._names)
 
     def _fence(self, deliveries: Iterable[Received]) -> tuple[list[Received], list[Received]]:

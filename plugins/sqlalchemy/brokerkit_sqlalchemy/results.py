@@ -52,7 +52,7 @@ class SQLAlchemyResultBackend(ResultBackend):
 
     def put(self, records: Sequence[Record], *, ttl: float | None, timeout: float) -> Sequence[Outcome]:
         """See `ResultBackend.put`."""
-        now = self._clock.time()
+        now = self._database.now(timeout=timeout)
         if len(records) == 1 and self._clock.monotonic() < self._purge_at:
             sql, row = self._statement(records[0]), self._row(records[0], ttl, now)
             kept_out = [] if self._database.execute(sql, row, timeout=timeout) else [0]
@@ -68,7 +68,7 @@ class SQLAlchemyResultBackend(ResultBackend):
         found: dict[str, Record] = {}
 
         def work(cursor: Cursor) -> None:
-            now = self._clock.time()
+            now = self._database.time.now()
             for size, some in _slices(keys):
                 rows = cursor.execute(self._gets[size], (self._vhost, *some))
                 for key, value, is_final, expires_at in rows:

@@ -59,7 +59,11 @@ class Statements:
     bind: str
     "queue_id, vhost, kind, scope, topic, patterns, pattern"
     unbind: str
-    "vhost, name, kind, scope, topic, pattern"
+    "queue_id, kind, scope, topic, pattern"
+    find_bound: str
+    "queue_id → bound, count of its bindings"
+    note_bound: str
+    "bound, queue_id"
     disagreeing: str
     "topic, vhost, the two other kinds, now, topic, kind, scope, not patterns, now → name, vhost, kind, scope, patterns"
     drop_orphans: str
@@ -99,6 +103,10 @@ class Statements:
     "→ value"
     write_version: str
     "value"
+    read_clock: str
+    "→ value"
+    write_clock: str
+    "value, the value to replace"
 
 
 # what several statements share; they stand in the texts as $name
@@ -148,8 +156,10 @@ SQLITE: Final = Statements(
     "WHERE queue_id = ? AND state <> $ready AND state = $delayed LIMIT ?)",
     bind="INSERT INTO @bindings (queue_id, vhost, kind, scope, topic, patterns, pattern) VALUES (?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT DO NOTHING",
-    unbind="DELETE FROM @bindings WHERE queue_id = (SELECT id FROM @queues WHERE vhost = ? AND name = ?) "
-    "AND kind = ? AND scope = ? AND topic = ? AND pattern = ?",
+    unbind="DELETE FROM @bindings WHERE queue_id = ? AND kind = ? AND scope = ? AND topic = ? AND pattern = ?",
+    find_bound="SELECT q.bound, (SELECT count(*) FROM @bindings AS b WHERE b.queue_id = q.id) "
+    "FROM @queues AS q WHERE q.id = ?",
+    note_bound="UPDATE @queues SET bound = ? WHERE id = ?",
     disagreeing="SELECT $binding $bound WHERE b.topic = ? AND b.vhost = ? AND b.kind IN (?, ?) AND $live UNION ALL "
     "SELECT $binding $bound WHERE b.topic = ? AND b.kind = ? AND b.scope = ? AND b.patterns = ? AND $live LIMIT 1",
     drop_orphans="DELETE FROM @bindings WHERE kind = ? AND scope = ? AND topic = ? "
@@ -177,6 +187,9 @@ SQLITE: Final = Statements(
     forget_expired="DELETE FROM @results WHERE id IN (SELECT id FROM @results WHERE expires_at <= ? LIMIT ?)",
     read_version="SELECT value FROM @meta WHERE name = 'layout'",
     write_version="INSERT INTO @meta (name, value) VALUES ('layout', ?) ON CONFLICT DO NOTHING",
+    read_clock="SELECT value FROM @meta WHERE name = 'clock'",
+    write_clock="INSERT INTO @meta (name, value) VALUES ('clock', ?) "
+    "ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE value = ?",
 )
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from brokerkit.errors import InconsistencyError
 from brokerkit.models import topic_matches
+from brokerkit_sqlalchemy.bindings import Bound
 from brokerkit_sqlalchemy.client import Cursor
 from brokerkit_sqlalchemy.options import SQLAlchemyTransportOptions
 from brokerkit_sqlalchemy.statements import Statements
@@ -31,6 +32,10 @@ class Scope:
     kind: Literal["vhost", "named", "global"]
     name: str
     patterns: bool
+
+    def binding(self, topic: str, pattern: str) -> Bound:
+        """Return a binding in this scope."""
+        return Bound(self.kind, self.name, topic, int(self.patterns), pattern)
 
 
 @dataclass(slots=True, eq=False)

@@ -11,7 +11,7 @@ from brokerkit.errors import ErrorTable, InconsistencyError, InvalidMessage, Ope
 from brokerkit.models import Depth, Message, Outcome, Queue, pack_headers
 from brokerkit.options import Options
 from brokerkit.url import URL
-from brokerkit_sqlalchemy import topics
+from brokerkit_sqlalchemy import bindings, topics
 from brokerkit_sqlalchemy.client import Cursor, Database
 from brokerkit_sqlalchemy.engine import database_name
 from brokerkit_sqlalchemy.errors import ERRORS
@@ -60,7 +60,7 @@ class SQLAlchemyTransport(Transport, SupportsFanout, SupportsDepth):
         """See `Transport.declare`."""
 
         def work(cursor: Cursor) -> None:
-            now = self._clock.time()
+            now = self._database.time.now()
             self._sweep(cursor, now)
             row = cursor.execute(self._sql.find_queue, (self._vhost, queue.name, now)).fetchone()
             if row is None:
@@ -94,7 +94,7 @@ class SQLAlchemyTransport(Transport, SupportsFanout, SupportsDepth):
         end = self._clock.monotonic() + timeout
 
         def work(cursor: Cursor) -> int:
-            now = self._clock.time()
+            now = self._database.time.now()
             queue_id = self._find(cursor, name, now)[0]
             cursor.execute(self._sql.ripen, (queue_id, now, _STEP))
             texts = (self._sql.purge_ready, self._sql.purge_delayed)
@@ -110,7 +110,7 @@ class SQLAlchemyTransport(Transport, SupportsFanout, SupportsDepth):
         """See `SupportsDepth.depth`."""
 
         def work(cursor: Cursor) -> dict[int, int]:
-            now = self._clock.time()
+            now = self._database.time.now()
             queue_id = self._find(cursor, name, now)[0]
             counts = {READY: 0, LEASED: 0, DELAYED: 0}
             for state, count in cursor.execute(self._sql.depth, (queue_id, now, queue_id)):
@@ -132,7 +132,7 @@ class SQLAlchemyTransport(Transport, SupportsFanout, SupportsDepth):
 
     def _send_one(self, name: str, message: Message, timeout: float) -> bool:
         """Store one message by a single statement, if the queue is there and unbounded and the message is new."""
-        now = self._clock.time()
+        now = self._database.now(timeout=timeout)
         state = DELAYED if message.delay > 0 else READY
         stored = (message.id, state, message.priority, now + message.delay, now, message.ttl)
         where = (self._vhost, name, now, message.priority)
@@ -140,7 +140,7 @@ class SQLAlchemyTransport(Transport, SupportsFanout, SupportsDepth):
         return self._database.execute(self._sql.send_one, row, timeout=timeout) == 1
 
     def _store(self, cursor: Cursor, name: str, messages: Sequence[Message]) -> list[Outcome]:
-        now = self._clock.time()
+        now = self._database.time.now()
         queue_id, _, message_ttl, max_length, max_priority = self._find(cursor, name, now)
         outcomes: list[Outcome] = [
             InvalidMessage(f"priority {message.priority}: queue {name!r} takes at most {max_priority}")
@@ -169,28 +169,31 @@ class SQLAlchemyTransport(Transport, SupportsFanout, SupportsDepth):
         scope = topics.scope_of(self._options)
 
         def work(cursor: Cursor) -> None:
-            now = self._clock.time()
+            now = self._database.time.now()
             self._sweep(cursor, now)
             queue_id = self._find(cursor, name, now)[0]
             topics.check_agreement(cursor, self._sql, scope, topic, now)
-            row = (queue_id, self._vhost, scope.kind, scope.name, topic, scope.patterns, pattern)
-            cursor.execute(self._sql.bind, row)
+            bindings.bind(cursor, self._sql, queue_id, self._vhost, scope.binding(topic, pattern))
 
         self._database.write(work, timeout=timeout)
 
     def unbind(self, name: str, topic: str, pattern: str, *, timeout: float) -> None:
         """See `SupportsFanout.unbind`."""
         scope = topics.scope_of(self._options)
-        self._database.execute(
-            self._sql.unbind, (self._vhost, name, scope.kind, scope.name, topic, pattern), timeout=timeout
-        )
+
+        def work(cursor: Cursor) -> None:
+            row = cursor.execute(self._sql.find_queue, (self._vhost, name, self._database.time.now())).fetchone()
+            if row is not None:
+                bindings.unbind(cursor, self._sql, row[0], scope.binding(topic, pattern))
+
+        self._database.write(work, timeout=timeout)
 
     def publish(self, topic: str, messages: Sequence[Message], *, timeout: float) -> Sequence[Outcome]:
         """See `SupportsFanout.publish`."""
         scope = topics.scope_of(self._options)
 
         def work(cursor: Cursor) -> list[str] | InconsistencyError:
-            now = self._clock.time()
+            now = self._database.time.now()
             self._sweep_at_times(cursor, now)
             topics.check_agreement(cursor, self._sql, scope, topic, now)
             queues = topics.hearing(cursor, self._sql, scope, topic, now)

@@ -16,6 +16,7 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.pool import PoolProxiedConnection
 
 from brokerkit.abc import Clock
+from brokerkit_sqlalchemy import forks
 
 __all__ = ["Waiter", "Watch", "watch_of"]
 
@@ -84,6 +85,7 @@ class Watch:
         self._connection: PoolProxiedConnection | None = None
         self._cursor: DBAPICursor | None = None
         self._version = 0
+        forks.watch(self)
 
     def join(self, waiter: Waiter) -> None:
         """Add a receiver."""
@@ -110,6 +112,11 @@ class Watch:
         """Ask on a new connection from now on: the file was replaced, and the old connection would never see a change."""
         with self.lock:
             self._hang_up()
+
+    def rest(self) -> None:
+        """See `forks`. What others write until there is a new connection is not told by it, hence all look again."""
+        self._hang_up()
+        self._stir(self._waiters)
 
     def wait(self, waiter: Waiter, timeout: float) -> None:
         """Let a receiver wait; see `Waiter.wait`."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -112,15 +114,20 @@ def test_a_lock_that_is_let_go_in_time_is_no_error(
         connection.execute("BEGIN IMMEDIATE")
         tell("held")
         sys.stdin.readline()
-        time.sleep(0.3)
         connection.execute("COMMIT")
     """)
     assert holder.stdout is not None
     assert holder.stdin is not None
     assert holder.stdout.readline() == "held\n"
-    holder.stdin.write("\n")
-    holder.stdin.flush()
-    assert transport.send("q", [message()], timeout=20) == [None]
+    begun = threading.Event()
+    transport._database.look(lambda c: c.connection.set_trace_callback(lambda _: begun.set()), timeout=5)
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(transport.send, "q", [message()], timeout=20)
+        assert begun.wait(20)  # SQLite has its statement, and waits for the lock
+        assert not sending.done()
+        holder.stdin.write("\n")
+        holder.stdin.flush()
+        assert sending.result(20) == [None]
 
 
 def test_a_full_file_says_so_keeps_what_it_has_and_goes_on_when_there_is_room(

@@ -53,7 +53,7 @@ def test_a_lost_layout_row_is_written_again(tmp_path: Path, open_transport: Call
     open_transport().declare(Queue(name="q"), timeout=5)
     by_hand(tmp_path / "broker.db", "DELETE FROM bk_meta")
     open_transport().declare(Queue(name="q"), timeout=5)
-    assert by_hand(tmp_path / "broker.db", "SELECT value FROM bk_meta WHERE name = 'layout'") == [("1",)]
+    assert by_hand(tmp_path / "broker.db", "SELECT value FROM bk_meta WHERE name = 'layout'") == [("2",)]
 
 
 def test_a_publish_past_a_queue_that_is_gone_is_refused_once(
