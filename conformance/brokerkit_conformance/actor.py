@@ -6,6 +6,7 @@ settings. Each line that it writes is flushed at once, so that what was logged h
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import brokerkit
 from brokerkit.errors import BrokerkitError
 from brokerkit.results import results
+from brokerkit_conformance.faults import clock_from_environment
+from brokerkit_conformance.load_actor import perform_here
 
 if TYPE_CHECKING:
     from brokerkit import Broker, Consumer, Delivery
@@ -36,11 +39,15 @@ def main() -> int:
         module, _, function = where.partition(":")
         getattr(importlib.import_module(module), function)(argument)
     try:
+        if verb == "load":
+            perform_here(orders["url"], orders["options"], orders["settings"], log)
+            return 0
         if verb == "results":
             _store(orders["url"], names, orders["settings"])
             return 0
-        with brokerkit.connect(orders["url"], on_event=_log_event, **orders["options"]) as broker:
-            _VERBS[verb](broker, names, orders["settings"])
+        clock = clock_from_environment()
+        with brokerkit.connect(orders["url"], clock=clock, on_event=_log_event, **orders["options"]) as broker:
+            (_VERBS.get(verb) or _own(verb))(broker, names, orders["settings"])
     except BrokerkitError as error:
         log("failed", error=type(error).__name__, text=str(error))
         return 1
@@ -61,7 +68,7 @@ def _log_event(event: Any) -> None:
 def _send(broker: Broker, queues: list[str], settings: Mapping[str, Any]) -> None:
     for i in range(settings["count"]):
         body = f"{settings['body']} {i}".encode()
-        log("sent", id=broker.send(queues[0], body), body=body.decode())
+        log("sent", id=broker.send(queues[0], body, delay=settings.get("delay", 0.0)), body=body.decode())
     log("ready")
     if settings.get("then") == "hang":
         _hang()
@@ -85,7 +92,10 @@ def _declare(broker: Broker, queues: list[str], settings: Mapping[str, Any]) -> 
 def _consume(broker: Broker, queues: list[str], settings: Mapping[str, Any]) -> None:
     """Receive `count` messages; then ack each, or hold them and hang, or let the process end by a signal."""
     consumer = broker.consumer(
-        *queues, prefetch=settings.get("prefetch", 100), auto_ack=settings.get("auto_ack", False)
+        *queues,
+        prefetch=settings.get("prefetch", 100),
+        visibility_timeout=settings.get("visibility_timeout"),
+        auto_ack=settings.get("auto_ack", False),
     )
     held = []
     for _ in range(settings["count"]):
@@ -120,7 +130,9 @@ def _hold_all(consumer: Consumer) -> None:
 
 def _run(broker: Broker, queues: list[str], settings: Mapping[str, Any]) -> None:
     """`Consumer.run` until a signal; each handler takes `seconds`."""
-    consumer: Consumer = broker.consumer(*queues, prefetch=settings.get("prefetch", 100))
+    consumer: Consumer = broker.consumer(
+        *queues, prefetch=settings.get("prefetch", 100), visibility_timeout=settings.get("visibility_timeout")
+    )
 
     def handle(delivery: Delivery) -> None:
         log("received", id=delivery.id, attempt=delivery.attempt)
@@ -162,12 +174,18 @@ def _block(delivery: Delivery, seconds: float) -> None:
 
 def _store(url: str, keys: list[str], settings: Mapping[str, Any]) -> None:
     """Store a result under each key, and read it again."""
-    with results(url, **settings["options"]) as store:
+    with results(url, clock=clock_from_environment(), **settings["options"]) as store:
         log("ready")
         for key in keys:
             stored = store.set_result(key, settings["value"])
             log("stored", key=key, stored=stored, state=str(store.get(key).state))
     log("done")
+
+
+def _own(verb: str) -> Any:
+    """Return the deed of a case's own, "module:function": called with the broker, the queues, the settings and `log`."""
+    module, _, function = verb.partition(":")
+    return functools.partial(getattr(importlib.import_module(module), function), log=log)
 
 
 def _hang() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -20,6 +21,14 @@ _PATIENCE: Final = 25.0
 class Actor:
     """One process of its own. Thread-safe.
 
+    Args:
+        url: what it works on.
+        options: keywords for `brokerkit.connect`.
+        words: the verb, then the queues.
+        settings: of the verb.
+        prepare: ("module:function", argument), called there first.
+        env: what to add to its environment, such as `faults.environment_of`.
+
     Attributes:
         pid: the process's id.
     """
@@ -30,7 +39,9 @@ class Actor:
         options: Mapping[str, Any],
         words: Sequence[str],
         settings: Mapping[str, Any],
+        *,
         prepare: tuple[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "brokerkit_conformance.actor"],
@@ -38,7 +49,7 @@ class Actor:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **(env or {})},
         )
         self.pid = self._process.pid
         self._log: list[dict[str, Any]] = []
@@ -84,6 +95,12 @@ class Actor:
                 )
             return found()[count - 1]
 
+    def say(self, word: str) -> None:
+        """Give it an order while it works, on its standard input; nothing happens if it has ended."""
+        assert self._process.stdin is not None  # noqa: S101 - for the type checker
+        with contextlib.suppress(BrokenPipeError, ValueError):
+            os.write(self._process.stdin.fileno(), f"{word}\n".encode())
+
     def kill(self) -> None:
         """SIGKILL, and wait for its end; nothing happens if it has ended."""
         self.send_signal(signal.SIGKILL)
@@ -114,6 +131,9 @@ class Actor:
             self._news.notify_all()
 
     def _errors(self) -> str:
+        if self._ended:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(1.0)  # its log has ended, so it is about to
         if self._process.poll() is None or self._process.stderr is None:
             return ""
         return self._process.stderr.read()[-2000:]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import brokerkit
@@ -93,7 +95,9 @@ class Bench:
         """Return within how many seconds of its claim an abandoned message is promised to be back."""
         late = self.capabilities.redelivery.lease_end
         if late is None:
-            raise NotRun("the engine declares no redelivery at the end of a lease")
+            raise AssertionError(
+                "its leases end, and it declares that nothing comes back then: each slow handler loses some"
+            )
         return (self.lease if lease is None else lease) + late + self.slack
 
     def past_lease(self) -> float:
@@ -299,12 +303,25 @@ class Bench:
             raise outcome
         return message
 
-    def actor(self, *words: str, url: str | None = None, **settings: Any) -> Actor:
-        """Start a process of its own that works on the same URL; it is killed at the end."""
+    def actor(
+        self, *words: str, url: str | None = None, env: Mapping[str, str] | None = None, **settings: Any
+    ) -> Actor:
+        """Start a process of its own that works on the same URL; it is killed at the end.
+
+        Args:
+            words: the verb, then the queues.
+            url: another one than the first of the harness.
+            env: what to add to its environment, such as `faults.environment_of`.
+            settings: of the verb.
+        """
         options = {"visibility_timeout": self.lease, "retry_delay": 0.0, **self.harness.options()}
-        actor = Actor(url or self.urls[0], options, words, settings, self.harness.prepare())
+        actor = Actor(url or self.urls[0], options, words, settings, prepare=self.harness.prepare(), env=env)
         self._undo.callback(actor.kill)
         return actor
+
+    def folder(self) -> Path:
+        """Return a new folder, for the logs of actors; it is removed at the end."""
+        return Path(self._undo.enter_context(tempfile.TemporaryDirectory(prefix="brokerkit-conformance-")))
 
     # -- threads and the end ---------------------------------------------------------------------------------------
 

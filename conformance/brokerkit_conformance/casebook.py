@@ -9,16 +9,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from brokerkit_conformance.catalogue import catalogue
 
 if TYPE_CHECKING:
     from brokerkit_conformance.bench import Bench
 
-__all__ = ["Case", "Casebook", "Test", "case", "casebook", "refusal"]
+__all__ = ["CAP", "Case", "Casebook", "Test", "case", "casebook", "refusal", "without"]
 
 Test: TypeAlias = "Callable[[Bench], None]"
+
+CAP: Final = 30.0
+"""Real seconds that one case may take, unless it says otherwise."""
+
+CROWD_CAP: Final = 90.0
+"""The same for one that starts many processes, which take their time to start on a busy machine."""
 
 PACKAGE = "brokerkit_conformance.cases"
 
@@ -31,32 +37,55 @@ class Case:
         test: shows that the law holds.
         refusal: shows that the power, where it is not claimed, is refused.
         alone: no other case runs at the same time, as it counts threads or the like.
+        crowd: it starts many processes: two such cases run at a time, after the common ones.
+        cap: real seconds that it may take.
     """
 
     test: Test | None = None
     refusal: Test | None = None
     alone: bool = False
+    crowd: bool = False
+    cap: float = CAP
 
 
 @dataclass(frozen=True, slots=True)
 class Casebook:
-    """All cases, by law; and what went wrong when an area's file was imported, by area."""
+    """All that the suite can run.
+
+    Attributes:
+        cases: by law.
+        broken: what went wrong when an area's file was imported, by area.
+        without: the refusal twins of laws that have none of their own, by the power that is absent.
+    """
 
     cases: Mapping[str, Case]
     broken: Mapping[str, str] = field(default_factory=dict)
+    without: Mapping[str, Test] = field(default_factory=dict)
+
+    def test(self, law_id: str) -> Test | None:
+        """Return what shows that a law holds."""
+        own = self.cases.get(law_id)
+        return None if own is None else own.test
+
+    def refusal(self, law_id: str, power: str) -> Test | None:
+        """Return what runs instead of a law's case, where a power is absent: the law's own twin, or the power's."""
+        own = self.cases.get(law_id)
+        return (own.refusal if own is not None else None) or self.without.get(power)
 
 
 _cases: dict[str, Case] = {}
+_without: dict[str, Test] = {}
 
 
-def case(law_id: str, *, alone: bool = False) -> Callable[[Test], Test]:
+def case(law_id: str, *, alone: bool = False, crowd: bool = False, cap: float | None = None) -> Callable[[Test], Test]:
     """Register the case of a law."""
     entry = _entry(law_id)
 
     def register(test: Test) -> Test:
         if entry.test is not None:
             raise ValueError(f"{law_id} has two cases: {entry.test.__qualname__} and {test.__qualname__}")
-        entry.test, entry.alone = test, alone
+        entry.test, entry.alone, entry.crowd = test, alone, crowd
+        entry.cap = cap or (CROWD_CAP if crowd else CAP)
         return test
 
     return register
@@ -76,6 +105,19 @@ def refusal(*law_ids: str) -> Callable[[Test], Test]:
     return register
 
 
+def without(*powers: str) -> Callable[[Test], Test]:
+    """Register the refusal twin of all laws that ask for a power and have no twin of their own."""
+
+    def register(test: Test) -> Test:
+        for power in powers:
+            if power in _without:
+                raise ValueError(f"the absence of {power} has two refusals")
+            _without[power] = test
+        return test
+
+    return register
+
+
 @cache
 def casebook() -> Casebook:
     """Import every area's file, and return all cases. A file that cannot be imported leaves its laws without cases."""
@@ -90,7 +132,7 @@ def casebook() -> Casebook:
             broken[module.name.partition("_")[0].upper()] = (
                 f"{module.name}.py cannot be imported: {type(error).__name__}: {error}"
             )
-    return Casebook(MappingProxyType(_cases), broken)
+    return Casebook(MappingProxyType(_cases), broken, MappingProxyType(_without))
 
 
 def _entry(law_id: str) -> Case:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
-from typing import Final, Literal
+from typing import Any, Final, Literal, get_args
 
 __all__ = ["LEVELS", "Catalogue", "Duty", "Law", "catalogue"]
 
@@ -34,6 +34,8 @@ class Law:
         duty: MUST decides the verdict; SHOULD and INFO are reported.
         level: the level of conformance that it belongs to.
         since: the suite's version that brought its case; None, not yet in this suite.
+        waivable: whether a known failure may be waived: not where messages or secrets are lost, where what is apart is
+            mixed, or where it is the harness that is proved.
     """
 
     id: str
@@ -47,6 +49,7 @@ class Law:
     duty: Duty
     level: str
     since: str | None
+    waivable: bool
 
 
 class Catalogue:
@@ -78,8 +81,32 @@ def catalogue() -> Catalogue:
 
 
 def read(text: str) -> Catalogue:
-    """Build a catalogue from JSON. Its digest is over the canonical form, so that layout does not matter."""
+    """Build a catalogue from JSON. Its digest is over the canonical form, so that layout does not matter.
+
+    Raises:
+        ValueError: a law is not written as laws are; the text says which, and what is wrong with it.
+    """
     content = json.loads(text)
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    if wrong := [f"{raw.get('id')}: {what}" for raw in content["cases"] for what in _misfits(raw, content["areas"])]:
+        raise ValueError(f"the catalogue cannot be read: {'; '.join(wrong)}")
     laws = [Law(**{**raw, "tools": tuple(raw["tools"]), "needs": tuple(raw["needs"])}) for raw in content["cases"]]
     return Catalogue(laws, content["areas"], f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}")
+
+
+def _misfits(raw: Mapping[str, Any], areas: Mapping[str, str]) -> Iterator[str]:
+    """Yield what is wrong with one law as it is written."""
+    keys = {field.name for field in fields(Law)}
+    if strange := sorted(keys ^ raw.keys()):
+        yield f"it lacks or does not know {', '.join(strange)}"
+        return
+    if raw["area"] not in areas or not raw["id"].startswith(f"{raw['area']}-"):
+        yield f"its area is {raw['area']!r}"
+    if raw["level"] not in LEVELS:
+        yield f"its level is {raw['level']!r}"
+    if raw["duty"] not in get_args(Duty):
+        yield f"its duty is {raw['duty']!r}"
+    if not isinstance(raw["waivable"], bool):
+        yield f"waivable is {raw['waivable']!r}, neither true nor false"
+    elif raw["waivable"] and raw["gate"] == "H":
+        yield "a proof of the harness cannot be waived"

@@ -20,6 +20,7 @@ from brokerkit_conformance.catalogue import LEVELS, catalogue
 from brokerkit_conformance.harness import load
 from brokerkit_conformance.masking import hide_passwords
 from brokerkit_conformance.model import Evidence, HarnessError
+from brokerkit_conformance.reporting import views
 from brokerkit_conformance.trial import Trial
 from brokerkit_conformance.verdict import Verdict
 
@@ -134,9 +135,7 @@ def verify(report: Annotated[Path, typer.Argument(help="a report.json")]) -> Non
         _err.print(f"[yellow]expired since[/]: {escape(each)}", highlight=False)
     _out.print(f"{found.verdict}: {report}", highlight=False, markup=False)
     for name, level in found.levels.items():
-        _out.print(
-            f"  {name}: {level['verdict']}, {level['shown']} of its {level['laws']} laws were shown", highlight=False
-        )
+        _out.print(f"  {name}: {level['verdict']}, {views.level_shown(level)}", highlight=False)
     raise typer.Exit(found.exit_code)
 
 

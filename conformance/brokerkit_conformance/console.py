@@ -31,7 +31,7 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     totals = ", ".join(f"{n} {outcome}" for outcome, n in sorted(report["totals"].items()))
     console.print(totals)
     for name, level in report["levels"].items():
-        console.print(f"  {name}: {level['verdict']}, {level['shown']} of its {level['laws']} laws were shown")
+        console.print(f"  {name}: {level['verdict']}, {views.level_shown(level)}", highlight=False)
 
 
 def print_laws(laws: Iterable[Law], console: Console) -> None:

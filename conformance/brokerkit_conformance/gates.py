@@ -55,7 +55,8 @@ def expected(law: Law, subject: Subject) -> Expectation:
 def _by_gate(law: Law, subject: Subject) -> Expectation:
     kind, _, powers = law.gate.partition(":")
     if kind == "H":
-        return Expectation(law.id, How.CASE)
+        known = subject.transport or subject.results
+        return Expectation(law.id, How.CASE) if known is None else _with_needs(law, known)
     engine = subject.results if kind == "R" or "counter" in powers else subject.transport
     if kind == "S":
         engine = subject.transport or subject.results
@@ -65,9 +66,9 @@ def _by_gate(law: Law, subject: Subject) -> Expectation:
         )
     if kind.startswith("!"):
         return _only_without(law, kind[1:], engine)
-    missing = next((reason for power in filter(None, powers.split("+")) if (reason := _absence(engine, power))), None)
-    if missing is not None:
-        return Expectation(law.id, How.REFUSAL, missing)
+    for power in filter(None, powers.split("+")):
+        if (reason := _absence(engine, power)) is not None:
+            return Expectation(law.id, How.REFUSAL, reason, power)
     return _without_role(law, subject) or _with_needs(law, engine)
 
 
@@ -86,19 +87,17 @@ def _only_without(law: Law, power: str, engine: Any) -> Expectation:
 
 
 def _with_needs(law: Law, engine: Capabilities | ResultCapabilities) -> Expectation:
-    if "processes" in law.needs and engine.shared == "process":
-        # PUB-14's twin shows that a second process indeed sees nothing of it
-        how = How.REFUSAL if law.id == "PUB-14" else How.IMPOSSIBLE
-        return Expectation(law.id, how, f"{engine.product} lives within one process")
-    if "network" in law.needs and engine.embedded:
-        return Expectation(
-            law.id, How.IMPOSSIBLE, f"{engine.product} is embedded: there is no connection to put a proxy in"
-        )
-    if "server" in law.needs and engine.shared == "process":
-        return Expectation(
-            law.id, How.IMPOSSIBLE, f"{engine.product} has the process's own memory, and nothing prepared"
-        )
+    for need in law.needs:
+        impossible = _NEEDS.get(need, _never)(engine)
+        if impossible is not None:
+            # PUB-14's twin shows that a second process indeed sees nothing of it
+            how = How.REFUSAL if law.id == "PUB-14" else How.IMPOSSIBLE
+            return Expectation(law.id, how, f"{engine.product} {impossible}")
     return Expectation(law.id, How.CASE)
+
+
+def _never(_: Any) -> None:
+    """Nothing keeps an engine from what needs no more than it is."""
 
 
 def _absence(engine: Any, power: str) -> str | None:
@@ -117,6 +116,12 @@ def _field(name: str) -> Callable[[Any], str | None]:
     return absence
 
 
+def _lease(ok: Callable[[Any], bool], otherwise: str) -> Callable[[Any], str | None]:
+    """Return what tells why there is no such lease: first of all it has to end by itself."""
+    timed = _fact(lambda c: c.lease.scope == "message", "claims last as long as their connection, not for a time")
+    return lambda engine: timed(engine) or (None if ok(engine.lease) else otherwise)
+
+
 def _fact(ok: Callable[[Any], bool], otherwise: str) -> Callable[[Any], str | None]:
     return lambda engine: None if ok(engine) else otherwise
 
@@ -125,12 +130,25 @@ def _fanout(ok: Callable[[Any], bool], otherwise: str) -> Callable[[Any], str | 
     return lambda engine: _field("fanout")(engine) or (None if ok(engine.fanout) else otherwise)
 
 
+# the catalogue's words for what a law needs besides its gate → why that is impossible for an engine, or None
+_NEEDS: Final[Mapping[str, Callable[[Any], str | None]]] = {
+    "limit": _fact(lambda c: c.max_message is not None, "declares no limit, and none can be reached"),
+    "max_hold": _fact(lambda c: c.lease.max_hold is not None, "lets a delivery be held for any time"),
+    "network": _fact(lambda c: not c.embedded, "is embedded: there is no connection to put a proxy in"),
+    "processes": _fact(lambda c: c.shared != "process", "lives within one process"),
+    "restart": _fact(lambda c: not c.embedded, "is embedded: there is no server to restart under its clients"),
+    "server": _fact(lambda c: c.shared != "process", "has the process's own memory, and nothing prepared"),
+}
+
 # the catalogue's words for powers → the capability that answers them
 _POWERS: Final[Mapping[str, Callable[[Any], str | None]]] = {
     "auto_ack": _fact(lambda _: True, ""),  # the core's own
     "batch": _fact(lambda _: True, ""),  # plugins slice batches to what the server takes
+    "bounded": _field("max_length"),
     "count": _fact(lambda c: c.attempts != "flag", "does not count deliveries"),
     "dedupe": _field("dedup"),
+    "delay_cancel": _fact(lambda _: False, "the contract has no way to take a message back"),
+    "dyn_prefetch": _fact(lambda _: False, "by the contract a receiver's prefetch is fixed"),
     "delay": _field("delay"),
     "dlq": _fact(lambda _: True, ""),  # the core's own
     "evictable": _fact(lambda _: True, ""),  # what no server drops by itself, a person at its own client can
@@ -138,15 +156,19 @@ _POWERS: Final[Mapping[str, Callable[[Any], str | None]]] = {
     "fanout": _field("fanout"),
     "fanout.durable": _fanout(lambda f: f.durable, "fanout is not durable"),
     "fanout.pattern": _fanout(lambda f: f.patterns, "fanout has no patterns"),
-    "lease": _fact(lambda _: True, ""),  # the contract has none without
-    "lease.extend": _fact(lambda c: c.lease.extend, "leases cannot be extended"),
-    "lease.per_message": _fact(lambda c: c.lease.extend, "leases cannot be extended"),
+    "lease": _lease(lambda _: True, ""),
+    "lease.extend": _lease(lambda lease: lease.extend, "leases cannot be extended"),
+    "lease.kept": _fact(lambda c: c.lease.extend or c.lease.scope == "connection", "leases cannot be extended"),
+    "lease.per_message": _lease(lambda lease: lease.extend, "leases cannot be extended"),
     "nack_delay": _field("release_delay"),
     "order": _fact(lambda c: c.order != "none", "keeps no order"),
     "order=group": _fact(lambda c: c.order == "group", "keeps no order by key"),
     "order=queue": _fact(lambda c: c.order == "queue", "keeps no order of the queue"),
+    "per_thread": lambda _: "the contract has one thread mode: every object is shared by all threads",
     "priority": _field("priority"),
     "redrive": _fact(lambda _: True, ""),  # the core's own
+    "routing": _fact(lambda _: False, "by the contract a publish to nobody is fine"),
     "stats": _fact(lambda c: bool(c.depth), "cannot count"),
     "ttl": _field("message_ttl"),
+    "vanish": _field("queue_expires"),
 }

@@ -18,7 +18,7 @@ from brokerkit_conformance.model import HarnessError, NotRun
 if TYPE_CHECKING:
     from brokerkit_conformance.storage import StorageMap
 
-__all__ = ["GROUP", "Admin", "FullServer", "Harness", "MovableClock", "load"]
+__all__ = ["GROUP", "Admin", "FullServer", "Harness", "MovableClock", "ServerControl", "load"]
 
 GROUP: Final = "brokerkit.conformance"
 
@@ -78,6 +78,33 @@ class Admin:
         """Close the client."""
 
 
+class ServerControl(Protocol):
+    """What kills and restarts one server, whose URLs stay the same; those of `brokerkit.servers` can all do it.
+
+    Each method returns when what it says has happened: a started server answers.
+    """
+
+    def kill9(self) -> None:
+        """Kill it (SIGKILL), all its processes. What it has on its disk stays."""
+        ...
+
+    def start(self) -> object:
+        """Start a server that was killed or stopped, with what it has on its disk."""
+        ...
+
+    def restart(self) -> None:
+        """Let it end in good order, and start it again."""
+        ...
+
+    def pause(self) -> None:
+        """Freeze it (SIGSTOP): connections stay, and nothing answers."""
+        ...
+
+    def resume(self) -> None:
+        """Let a frozen server go on."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class FullServer:
     """A server whose room can be bounded.
@@ -102,6 +129,12 @@ class Harness:
 
     lease: float = 2.0
     """Seconds of the leases that cases wait for in real time: short for fast engines, never below what the engine takes."""
+
+    server: str = ""
+    """What runs, in words and with its version: "Redis 7.2.4". It stands in the report."""
+
+    emulator: bool | None = None
+    """Whether it only imitates the product; None if nobody told. Reports of emulators and of the real thing are kept apart."""
 
     def start(self) -> None:
         """Start what has to run. Called once, before anything else."""
@@ -146,17 +179,36 @@ class Harness:
         """Return `urls` and `results_urls` of one new server, which the case may break; empty if there can be none."""
         return (), ()
 
+    def wrong_credentials(self) -> Sequence[str]:
+        """Return broker URLs of the server that it does not let in: by password, virtual host or the like; empty if none."""
+        return ()
+
     def full_server(self) -> AbstractContextManager[FullServer] | None:
         """Return a new server whose room can be bounded, if there can be one."""
         return None
+
+    def refusals(self) -> Mapping[str, AbstractContextManager[FullServer]]:
+        """Return new servers that can be made to refuse every call for a while, `bound` does it, by the reason that they give.
+
+        Reasons: "loading", it is about to start; "read only"; "full"; "throttled", it is asked too much.
+        """
+        return {}
 
     def evicting_urls(self) -> tuple[str | None, str | None]:
         """Return a broker URL and a result store URL of a server that may drop what it stores; None where there is none."""
         return None, None
 
-    def server_control(self) -> Any:
-        """Return what starts, kills and restarts the server, if anything can."""
+    def server_control(self, url: str) -> ServerControl | None:  # noqa: ARG002 - as above
+        """Return what starts, kills and restarts the server of a URL, if anything can. An embedded engine has none.
+
+        Args:
+            url: one that `private_urls` gave.
+        """
         return None
+
+    def server_settings(self) -> Mapping[str, str]:
+        """Return how the server is set, as it says itself, without secrets: what a result may hang on, for the report."""
+        return {}
 
     def storage_map(self) -> StorageMap | None:
         """Return which keys or rows play which role, for the cases of eviction. It must answer every role."""

@@ -22,6 +22,11 @@ before = [name for name in orders["modules"] if name in sys.modules]
 import brokerkit
 from brokerkit.results import results
 lazy = [name for name in orders["modules"] if name in sys.modules and name not in before]
+if orders["prepare"]:
+    import importlib
+    where, argument = orders["prepare"]
+    module, _, function = where.partition(":")
+    getattr(importlib.import_module(module), function)(argument)
 answers = []
 for kind, url, options in orders["urls"]:
     try:
@@ -38,6 +43,7 @@ def ask(
     *,
     modules: list[str] | None = None,
     distributions: Mapping[str, Mapping[str, Mapping[str, str]]] | None = None,
+    prepare: tuple[str, str] | None = None,
 ) -> dict[str, Any]:
     """Open URLs in a fresh interpreter.
 
@@ -45,6 +51,7 @@ def ask(
         urls: (kind, URL, options) each; the kind is "transport" or "result_backend".
         modules: which of these does `import brokerkit` import?
         distributions: invented ones: name → group of entry points → name → value.
+        prepare: what the harness wants to be called first, after brokerkit was imported.
 
     Returns:
         `answers`: for each URL ["opened", ""] or [name of the error, its text]; and `imported_too_early`.
@@ -52,7 +59,8 @@ def ask(
     with tempfile.TemporaryDirectory(prefix="brokerkit-") as folder:
         for name, groups in (distributions or {}).items():
             _invent(Path(folder), name, groups)
-        orders = {"urls": [[kind, url, dict(options)] for kind, url, options in urls], "modules": modules or []}
+        asked = [[kind, url, dict(options)] for kind, url, options in urls]
+        orders = {"urls": asked, "modules": modules or [], "prepare": prepare}
         done = subprocess.run(  # noqa: S603 - our own code
             [sys.executable, "-c", _OPEN],
             input=json.dumps(orders),

@@ -77,11 +77,19 @@ class How(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What is expected of one law, and why."""
+    """What is expected of one law, and why.
+
+    Attributes:
+        id: the law's.
+        how: what a run does with it.
+        reason: why that is so, where it is not its case.
+        power: the catalogue's word for the power that is absent, where its refusal twin runs.
+    """
 
     id: str
     how: How
     reason: str = ""
+    power: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

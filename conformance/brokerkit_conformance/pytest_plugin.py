@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from brokerkit_conformance.merging import Merged
     from brokerkit_conformance.pytest_suite import Desk
     from brokerkit_conformance.verdict import Judgement
 
 _KEY = "brokerkit_evidence"
-_merged: dict[str, dict[str, Any]] = {}
+_reports: dict[str, list[dict[str, Any]]] = {}
 _crashed: list[str] = []
 
 
@@ -50,34 +51,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Under pytest-xdist: put together what a worker has found."""
+    """Under pytest-xdist: take in what a worker has found."""
     output = getattr(node, "workeroutput", None)
     if output is None:
         _crashed.append(str(node))
-    for name, found in (output or {}).get(_KEY, {}).items():
-        merged = _merged.setdefault(name, found | {"evidence": []})
-        merged["evidence"] += found["evidence"]
+    for name, report in (output or {}).get(_KEY, {}).items():
+        _reports.setdefault(name, []).append(report)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Close the desks; under pytest-xdist pass their evidence on, or weigh it."""
+    """Close the desks; under pytest-xdist pass their reports on, or weigh all workers' together. Write what was asked for."""
     desks = _desks()
-    folder = session.config.getoption("--brokerkit-report")
+    found = {desk.name: desk.report() for desk in desks}
     for desk in desks:
         desk.close()
-        if folder and not desk.in_worker:
-            desk.write_report(Path(folder))
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput[_KEY] = {desk.name: desk.evidence() for desk in desks}
-    elif any(not judgement.verdict.holds for judgement in _judgements(merged_only=True).values()):
+        session.config.workeroutput[_KEY] = found
+        return
+    merged = _merged()
+    if any(not each.judgement.verdict.holds for each in merged.values()):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    folder = session.config.getoption("--brokerkit-report")
+    for report in [*found.values(), *(each.report for each in merged.values())] if folder else ():
+        from brokerkit_conformance import reporting  # noqa: PLC0415 - only where there is a report
+
+        reporting.write(report, Path(folder))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say the verdict, whatever was selected."""
     seen = (getattr(report, "nodeid", "") for reports in terminalreporter.stats.values() for report in reports)
-    if _crashed and not _merged and any("::test_law[" in nodeid for nodeid in seen):
+    if _crashed and not _reports and any("::test_law[" in nodeid for nodeid in seen):
         terminalreporter.section("brokerkit conformance")
         terminalreporter.line("INCOMPLETE: no worker came back with evidence", bold=True)
     for name, judgement in _judgements().items():
@@ -94,7 +99,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def pytest_unconfigure() -> None:
     """Forget this session: pytest may be called again in one process."""
     _desks().clear()
-    _merged.clear()
+    _reports.clear()
     _crashed.clear()
 
 
@@ -107,12 +112,14 @@ def _desk_of(item: pytest.Item) -> Desk | None:
     return getattr(getattr(item, "cls", None), "brokerkit_desk", None)
 
 
-def _judgements(*, merged_only: bool = False) -> dict[str, Judgement]:
-    found: dict[str, Judgement] = {}
-    if _merged:
-        from brokerkit_conformance.merging import judge_merged  # noqa: PLC0415 - only under pytest-xdist
+def _judgements() -> dict[str, Judgement]:
+    own = {desk.name: desk.trial.judge() for desk in _desks() if desk.trial is not None and not desk.in_worker}
+    return {name: merged.judgement for name, merged in _merged().items()} | own
 
-        found = {name: judge_merged(plain) for name, plain in _merged.items()}
-    if not merged_only:
-        found |= {desk.name: desk.trial.judge() for desk in _desks() if desk.trial is not None and not desk.in_worker}
-    return found
+
+def _merged() -> dict[str, Merged]:
+    if not _reports:
+        return {}
+    from brokerkit_conformance.merging import merge  # noqa: PLC0415 - only under pytest-xdist
+
+    return {name: merge(reports) for name, reports in _reports.items()}

@@ -11,20 +11,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import pytest
 
-from brokerkit_conformance import reporting
 from brokerkit_conformance.catalogue import catalogue
 from brokerkit_conformance.harness import Harness, load
 from brokerkit_conformance.model import Evidence, HarnessError, NotRun, Outcome
 from brokerkit_conformance.runner import CAP
 from brokerkit_conformance.trial import Trial
-from brokerkit_conformance.waivers import Waiver, WaiverError, plain, read
+from brokerkit_conformance.waivers import Waiver, WaiverError, read
 
 __all__ = ["Desk", "desks", "suite", "suite_of_option"]
 
@@ -88,23 +86,9 @@ class Desk:
             listed = [f"{i} {outcome}" for i, outcome in judgement.outcomes.items() if not outcome.good]
             pytest.fail(f"{judgement.verdict}: {', '.join([*judgement.flaws, *listed])}", pytrace=False)
 
-    def evidence(self) -> dict[str, Any]:
-        """Return what this process has found, as plain data for the controller of pytest-xdist."""
-        trial = self._opened()
-        return {
-            "laws": [law.id for law in trial.laws],
-            "expectations": [(e.id, str(e.how), e.reason) for e in trial.expectations],
-            "evidence": [
-                asdict(record) | {"measured": {}, "history": [], "outcome": str(record.outcome)}
-                for record in trial.evidence
-            ],
-            "waivers": [plain(waiver) for waiver in trial.waivers],
-            "flaws": trial.flaws,
-        }
-
-    def write_report(self, folder: Path) -> Path:
-        """Write the report in all its forms; returns the path of report.json."""
-        return reporting.write(self._opened().report(), folder)
+    def report(self) -> dict[str, Any]:
+        """Return what this process has found, as plain data without secrets; the controller of pytest-xdist merges these."""
+        return self._opened().report()
 
     def close(self) -> None:
         """Run nothing more, and stop the harness."""

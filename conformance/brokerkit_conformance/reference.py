@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields
+from importlib import metadata
 from typing import Any, Final
 
 from brokerkit.abc import Clock
@@ -37,6 +39,9 @@ STORAGE: Final[StorageMap] = {
 class MemoryHarness(Harness):
     """`memory://`: a server and a clock of its own for each case, so that cases can move their time at once."""
 
+    server = f"brokerkit {metadata.version('brokerkit-messaging')} in Python {platform.python_version()}"
+    emulator = False
+
     def urls(self) -> Sequence[str]:
         """Two virtual hosts of one new server."""
         name = f"conformance-{secrets.token_hex(6)}"
@@ -62,6 +67,10 @@ class MemoryHarness(Harness):
     def admin(self, url: str, *, clock: Any = None) -> Admin:
         """The server's objects themselves."""
         return MemoryAdmin(URL.parse(url).with_query(()), clock)
+
+    def server_settings(self) -> Mapping[str, str]:
+        """It has none; what it runs by is the suite's."""
+        return {"clock": "moved by the suite"}
 
     def storage_map(self) -> StorageMap:
         """Every attribute of the server has its role."""
@@ -133,7 +142,7 @@ def _parts_of(address: tuple[str, str], queue: Any) -> dict[str, Callable[[], ob
             found[key(kind, *address, place, entry[1])] = lambda h=heap, e=entry: _drop(h, e)  # type: ignore[misc]
     for message_id in queue.ids:
         found[key("id", *address, message_id)] = lambda i=message_id: queue.ids.pop(i, None)  # type: ignore[misc]
-    known = {"settings", "used_at", "dropped", "receiving", "lost", "messages", "ready", "waiting", "ids"}
+    known = {"settings", "used_at", "dropped", "receiving", "lost", "bound", "messages", "ready", "waiting", "ids"}
     odd = [field.name for field in fields(queue) if field.name not in known]
     return found | {key("attribute", *address, name): _nothing for name in odd}
 

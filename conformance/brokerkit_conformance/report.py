@@ -12,19 +12,19 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
 
 from brokerkit.capabilities import promises
-from brokerkit_conformance import declaring
+from brokerkit_conformance import declaring, serving
 from brokerkit_conformance.catalogue import LEVELS, Catalogue, Law, catalogue
 from brokerkit_conformance.identity import plugin_of, suite_digest
 from brokerkit_conformance.masking import mask_of, masked
 from brokerkit_conformance.model import Evidence, Expectation, How
 from brokerkit_conformance.subject import plugin_classes
 from brokerkit_conformance.verdict import Judgement, Verdict
-from brokerkit_conformance.waivers import UNWAIVABLE, plain
+from brokerkit_conformance.waivers import plain
 
 if TYPE_CHECKING:
     from brokerkit_conformance.trial import Trial
 
-__all__ = ["FORMAT", "SCHEMA", "build", "cases_of", "in_scope", "is_whole", "levels_of", "seal"]
+__all__ = ["FORMAT", "SCHEMA", "build", "cases_of", "computed", "in_scope", "is_whole", "levels_of", "seal"]
 
 FORMAT: Final = "brokerkit-conformance report"
 SCHEMA: Final = 2
@@ -49,7 +49,9 @@ def build(trial: Trial) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "harness": {"name": trial.name, "class": f"{type(harness).__module__}:{type(harness).__qualname__}"},
         "plugins": {side: plugin_of(kind, dist) for side, (kind, dist) in plugin_classes(harness).items()},
-        "server": _server(trial),
+        "server": serving.server_of(
+            harness, [side for side in (subject.transport, subject.results) if side is not None]
+        ),
         "capabilities": {
             "transport": dict(promises(subject.transport)) if subject.transport and not subject.grace else None,
             "results": dict(promises(subject.results)) if subject.results and not subject.grace else None,
@@ -58,20 +60,34 @@ def build(trial: Trial) -> dict[str, Any]:
             "transport": declaring.encode(subject.transport),
             "results": declaring.encode(subject.results),
             "grace": sorted(subject.grace),
+            "without": dict(subject.without),
         },
         "scope": trial.scope,
         "why_not_run": trial.why_not_run,
         "waivers": [plain(waiver) for waiver in trial.waivers],
         "run_flaws": trial.flaws,
         "evidence": [_record(record) for record in trial.evidence],
-        "verdict": str(judgement.verdict),
-        "levels": levels_of(judgement, catalogue(), trial.scope),
-        "totals": dict(judgement.totals),
-        "flaws": list(judgement.flaws),
-        "cases": cases_of(trial.laws, judgement, trial.expectations, trial.evidence),
         "not_yet_in_this_suite": [e.id for e in trial.expectations if e.how is How.NOT_YET],
     }
+    report |= computed(judgement, trial.scope, trial.laws, trial.expectations, trial.evidence)
     return seal(masked(report, mask_of(harness)))
+
+
+def computed(
+    judgement: Judgement,
+    scope: Mapping[str, Sequence[str]],
+    laws: Sequence[Law],
+    expectations: Sequence[Expectation],
+    evidence: Sequence[Evidence],
+) -> dict[str, Any]:
+    """Return the part of a report that follows from the rest of it."""
+    return {
+        "verdict": str(judgement.verdict),
+        "levels": levels_of(judgement, catalogue(), scope),
+        "totals": dict(judgement.totals),
+        "flaws": list(judgement.flaws),
+        "cases": cases_of(laws, judgement, expectations, evidence),
+    }
 
 
 def seal(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,8 +119,10 @@ def levels_of(judgement: Judgement, laws: Catalogue, scope: Mapping[str, Sequenc
         verdict = judgement.levels.get(level, Verdict.INCOMPLETE)  # a level without any case yet
         ids = [law.id for law in laws if law.level == level]
         shown = sum(i in judgement.outcomes and judgement.outcomes[i].good for i in ids)
-        told = Verdict.INCOMPLETE if verdict.holds and not is_whole(scope) else verdict
-        found[level] = {"verdict": str(told), "shown": shown, "laws": len(ids)}
+        claimed = verdict.holds or verdict is Verdict.DOES_NOT_APPLY
+        told = Verdict.INCOMPLETE if claimed and not is_whole(scope) else verdict
+        apart = judgement.impossible.get(level, 0)
+        found[level] = {"verdict": str(told), "shown": shown, "laws": len(ids), "impossible": apart}
     return found
 
 
@@ -135,7 +153,7 @@ def _case(law: Law, judgement: Judgement, records: Sequence[Evidence], expectati
         "seconds": round(sum(record.seconds for record in records), 3) if records else None,
         "measured": _measured(records[-1]) if records else {},
         "history": [dict(part) for part in records[-1].history] if records else [],
-        "waivable": law.id not in UNWAIVABLE,
+        "waivable": law.waivable,
     }
 
 
@@ -159,15 +177,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 4) if math.isfinite(value) else str(value)
     return value if isinstance(value, str | int | bool | None) else str(value)
-
-
-def _server(trial: Trial) -> dict[str, Any]:
-    """Return what is known of the server: its claimed product, and what the harness says of it, if it does."""
-    declared = [side for side in (trial.subject.transport, trial.subject.results) if side is not None]
-    emulator = getattr(trial.harness, "emulator", None)
-    return {
-        "claimed": ", ".join(dict.fromkeys(str(getattr(side, "product", "?")) for side in declared)),
-        "told": str(getattr(trial.harness, "server", "") or ""),
-        "emulator": emulator if isinstance(emulator, bool) else None,
-        "embedded": bool(declared) and all(getattr(side, "embedded", False) for side in declared),
-    }

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from brokerkit_conformance.bench import Bench, new_namespace
-from brokerkit_conformance.casebook import Casebook, Test, casebook
+from brokerkit_conformance.casebook import CAP, Casebook, Test, casebook
 from brokerkit_conformance.catalogue import Law
 from brokerkit_conformance.gates import Subject
 from brokerkit_conformance.harness import Harness
@@ -31,8 +31,8 @@ from brokerkit_conformance.subject import subject_of
 
 __all__ = ["CAP", "examine", "run_case", "run_cases", "subject_of"]
 
-CAP: Final = 30.0
-"""Real seconds that one case may take."""
+_CROWDS: Final = 2
+"""How many cases that start many processes run at a time."""
 
 # these end a test in pytest without failing it; in a case they are errors
 _FOREIGN_SKIPS: Final = frozenset({"Skipped", "XFailed", "Exit", "OutcomeException", "SkipTest"})
@@ -48,11 +48,13 @@ def run_cases(
     done: Callable[[Evidence], None] | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> list[Evidence]:
-    """Run the cases of laws, those that need to be alone after the others. Returns one record a law that was run."""
+    """Run the cases of laws: the common ones, then those that start many processes, then those that need to be alone.
+
+    Returns one record a law that was run.
+    """
     how = {expectation.id: expectation for expectation in expectations}
     book = casebook()
     wanted = [law for law in laws if how[law.id].how.runs]
-    alone = {law.id for law in wanted if law.id in book.cases and book.cases[law.id].alone}
     records: dict[str, Evidence] = {}
 
     def run(law: Law) -> None:
@@ -62,13 +64,20 @@ def run_cases(
         if done is not None:
             done(record)
 
-    with ThreadPoolExecutor(jobs, thread_name_prefix="conformance") as pool:
-        # list(): an error of the suite itself is raised here
-        list(pool.map(run, [law for law in wanted if law.id not in alone]))
-    for law in wanted:
-        if law.id in alone:
-            run(law)
+    for some, at_once in zip(_shifts(wanted, book), (jobs, min(jobs, _CROWDS), 1), strict=True):
+        with ThreadPoolExecutor(at_once, thread_name_prefix="conformance") as pool:
+            # list(): an error of the suite itself is raised here
+            list(pool.map(run, some))
     return [records[law.id] for law in wanted if law.id in records]
+
+
+def _shifts(laws: Sequence[Law], book: Casebook) -> tuple[list[Law], list[Law], list[Law]]:
+    """Divide laws into those whose cases run with many others, with few, and alone."""
+    shifts: tuple[list[Law], list[Law], list[Law]] = ([], [], [])
+    for law in laws:
+        own = book.cases.get(law.id)
+        shifts[0 if own is None else 2 if own.alone else int(own.crowd)].append(law)
+    return shifts
 
 
 def run_case(
@@ -78,15 +87,16 @@ def run_case(
     expectation: Expectation,
     book: Casebook | None = None,
     *,
-    cap: float = CAP,
+    cap: float | None = None,
 ) -> Evidence:
-    """Run one case, and return its record, whatever happens."""
+    """Run one case, and return its record, whatever happens. Its own cap holds unless another is given."""
     book = book or casebook()
-    entry = book.cases.get(law.id)
-    test = None if entry is None else entry.refusal if expectation.how is How.REFUSAL else entry.test
+    test = book.refusal(law.id, expectation.power) if expectation.how is How.REFUSAL else book.test(law.id)
     if test is None:
         reason = book.broken.get(law.area) or f"this suite has no {expectation.how} of {law.id}"
         return Evidence(id=law.id, version=law.version, outcome=Outcome.NOT_RUN, reason=reason)
+    own = book.cases.get(law.id)
+    longest = cap if cap is not None else CAP if own is None else own.cap
     good = Outcome.REFUSED_OK if expectation.how is How.REFUSAL else Outcome.PASS
     began = time.monotonic()
     slices: list[dict[str, Any]] = []
@@ -94,7 +104,7 @@ def run_case(
         test,
         lambda: Bench(harness, subject, new_namespace(law.id)),
         good,
-        cap=cap,
+        cap=longest,
         slices=slices,
     )
     return Evidence(

@@ -23,10 +23,13 @@ class Verdict(StrEnum):
     INCOMPLETE = "INCOMPLETE"
     INVALID = "INVALID"
     CONFORMANT_WITH_WAIVERS = "CONFORMANT_WITH_WAIVERS"
+    DOES_NOT_APPLY = "DOES_NOT_APPLY"  # of a level alone: none of its laws can be asked of this engine
 
     @property
     def exit_code(self) -> int:
         """The command's exit code."""
+        if self is Verdict.DOES_NOT_APPLY:
+            return Verdict.INCOMPLETE.exit_code
         return 0 if self.holds else list(Verdict).index(self)
 
     @property
@@ -42,6 +45,7 @@ class Judgement:
     Attributes:
         verdict: over all laws in question.
         levels: the verdict of each level that has a law in question.
+        impossible: how many laws of each level cannot be asked of this engine: they neither hold nor count against it.
         outcomes: of every law in question; NOT_RUN where there is no record.
         reasons: why, for those that are no PASS.
         flaws: what makes the evidence itself invalid.
@@ -50,6 +54,7 @@ class Judgement:
 
     verdict: Verdict
     levels: Mapping[str, Verdict]
+    impossible: Mapping[str, int]
     outcomes: Mapping[str, Outcome]
     reasons: Mapping[str, str]
     flaws: Sequence[str]
@@ -86,17 +91,14 @@ def judge(
     waived = {waiver.case: waiver for waiver in waivers}
     weighed = {i: weigh(records.get(i, []), how[i], waived.get(i), why_not_run or "no record of it") for i in asked}
     all_flaws = [*flaws, *_flaws(asked, how, records)]
-    by_level = {
-        level: _of_level([law for law in laws if law.level == level], how, weighed)
-        for level in LEVELS
-        if any(law.level == level for law in asked.values())
-    }
+    by_level = {level: _of_level(of_it, how, weighed) for level, of_it in _levels(laws, how).items()}
     overall = _verdict([weighed[i][0] for i, law in asked.items() if law.duty == "MUST"])
     if whole and overall.holds and not any(verdict.holds for verdict in by_level.values()):
         overall = Verdict.INCOMPLETE
     return Judgement(
         verdict=Verdict.INVALID if all_flaws else overall,
         levels=dict.fromkeys(by_level, Verdict.INVALID) if all_flaws else by_level,
+        impossible=Counter(law.level for law in laws if how[law.id].how is How.IMPOSSIBLE),
         outcomes={i: outcome for i, (outcome, _) in weighed.items()},
         reasons={i: reason for i, (outcome, reason) in weighed.items() if not outcome.good},
         flaws=all_flaws,
@@ -142,10 +144,22 @@ def _verdict(outcomes: Sequence[Outcome]) -> Verdict:
 def _of_level(
     laws: Sequence[Law], how: Mapping[str, Expectation], weighed: Mapping[str, tuple[Outcome, str]]
 ) -> Verdict:
-    """A level of which this suite has less than half the laws is not reachable yet: it can fail, and not hold."""
-    verdict = _verdict([weighed[law.id][0] for law in laws if law.id in weighed and law.duty == "MUST"])
+    """A level of which this suite has less than half the laws is not reachable yet: it can fail, and not hold.
+
+    Laws that cannot be asked of the engine are in the suite all the same. Where there are no others, nothing is claimed.
+    """
     later = sum(how[law.id].how is How.NOT_YET for law in laws)
-    return Verdict.INCOMPLETE if verdict.holds and 2 * later > len(laws) else verdict
+    most_are_there = 2 * later <= len(laws)
+    if not any(law.id in weighed for law in laws):
+        return Verdict.DOES_NOT_APPLY if most_are_there else Verdict.INCOMPLETE
+    verdict = _verdict([weighed[law.id][0] for law in laws if law.id in weighed and law.duty == "MUST"])
+    return verdict if most_are_there or not verdict.holds else Verdict.INCOMPLETE
+
+
+def _levels(laws: Sequence[Law], how: Mapping[str, Expectation]) -> dict[str, list[Law]]:
+    """Return the laws in question by level, without levels of which no law is in this suite."""
+    there = {law.level for law in laws if how[law.id].how is not How.NOT_YET}
+    return {level: [law for law in laws if law.level == level] for level in LEVELS if level in there}
 
 
 def _flaws(
@@ -167,6 +181,8 @@ def _flaw(record: Evidence, law: Law | None, expectation: Expectation | None) ->
         return f"{record.id}: the record is of version {record.version}, the law of {law.version}"
     if not record.outcome.raw:
         return f"{record.id} says {record.outcome} of itself; that is judged, never recorded"
+    if record.outcome is Outcome.UNCLAIMED and law.gate.startswith("!"):
+        return None  # the case of a power's absence is its own refusal
     contradiction = _CONTRADICTIONS.get((record.outcome, expectation.how))
     return None if contradiction is None else f"{record.id} {contradiction}"
 

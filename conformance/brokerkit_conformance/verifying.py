@@ -21,7 +21,7 @@ from brokerkit_conformance.reporting.shape import misfits, report_schema
 from brokerkit_conformance.verdict import Judgement, Verdict, judge
 from brokerkit_conformance.waivers import WaiverError, from_plain
 
-__all__ = ["Distrust", "Verified", "verify"]
+__all__ = ["Distrust", "Verified", "expected_of", "verify"]
 
 
 class Distrust(IntEnum):
@@ -134,7 +134,7 @@ def _again(report: Mapping[str, Any], laws: Catalogue) -> tuple[Judgement, list[
     """Return the judgement of the raw outcomes, and where the report says otherwise."""
     scope = report["scope"]
     asked = [law for law in laws if in_scope(law, scope)]
-    hopes = _expected(report, laws)
+    hopes = expected_of(report, laws)
     evidence = [Evidence(**record | {"outcome": Outcome(record["outcome"])}) for record in report["evidence"]]
     made = datetime.fromisoformat(report["made"]).date()
     try:
@@ -156,10 +156,12 @@ def _again(report: Mapping[str, Any], laws: Catalogue) -> tuple[Judgement, list[
     return judgement, [*_differences(report, judgement, levels, later), *_case_differences(report["cases"], rows)]
 
 
-def _expected(report: Mapping[str, Any], laws: Catalogue) -> list[Expectation]:
+def expected_of(report: Mapping[str, Any], laws: Catalogue) -> list[Expectation]:
+    """Return what a report's own declaration makes of each law."""
     declared = report["declared"]
     transport, results = (declaring.decode(side, declared[side]) for side in ("transport", "results"))
-    hopes = expectations(laws, subject := Subject(transport, results, frozenset(declared["grace"])))
+    subject = Subject(transport, results, frozenset(declared["grace"]), without=declared["without"])
+    hopes = expectations(laws, subject)
     if subject.nobody:
         return [Expectation(e.id, How.CASE) if e.how is not How.NOT_YET else e for e in hopes]
     return hopes

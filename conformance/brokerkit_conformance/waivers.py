@@ -13,47 +13,13 @@ from urllib.parse import urlsplit
 
 from brokerkit_conformance.catalogue import Catalogue, catalogue
 
-__all__ = ["LONGEST", "UNWAIVABLE", "Waiver", "WaiverError", "faults", "for_config", "from_plain", "plain", "read"]
+__all__ = ["LONGEST", "Waiver", "WaiverError", "faults", "for_config", "from_plain", "plain", "read"]
 
 LONGEST: Final = 90
 """Days that a waiver may have before it."""
 
 _MOST_OF_ONE_ISSUE: Final = 3
 _KINDS: Final = ("bug", "wontfix")
-
-
-def _listed(areas: Mapping[str, Sequence[int]], why: str) -> dict[str, str]:
-    return {f"{area}-{n:02}": why for area, numbers in areas.items() for n in numbers}
-
-
-UNWAIVABLE: Final[Mapping[str, str]] = {
-    **_listed(
-        {
-            "PUB": (1, 2, 6, 12, 14, 22),
-            "ACK": (1, 8, 13, 15, 17),
-            "PRE": (4, 5),
-            "DEL": (4, 6, 8),
-            "VIS": (1, 7, 8, 9, 10, 11, 12, 14, 19, 23),
-            "RED": (6,),
-            "DLQ": (1, 4, 5, 6, 8, 9),
-            "FAN": (1, 10, 11, 13, 16, 17),
-            "EVI": (1, 2, 3, 4, 5, 6, 7, 10, 11, 16),
-            "RES": (1, 8, 9, 10, 13, 14, 15, 21, 23, 29),
-            "FLT": (3, 4, 6, 8, 9, 13, 18, 22),
-            "CON": (1, 2, 3, 6, 11),
-            "THR": (3, 5, 8),
-            "POI": (8,),
-        },
-        "loss",
-    ),
-    **_listed(
-        {"PUB": (15,), "ACK": (6,), "FAN": (2, 3, 4, 18), "RES": (20, 25), "CON": (4,), "POI": (5, 9)},
-        "isolation",
-    ),
-    **_listed({"URL": (4, 10, 11, 12)}, "secrets"),
-    **_listed({"HAR": range(1, 10)}, "proof of the harness"),
-}
-"""MUST cases that nobody can waive, and why."""
 
 
 class WaiverError(ValueError):
@@ -147,8 +113,8 @@ def _faults_of(waiver: Waiver, laws: Catalogue, today: date) -> Iterator[str]:
         yield f"{case} is a wildcard: each waiver names one case"
     elif case not in laws:
         yield f"{case} is unknown to this suite"
-    elif case in UNWAIVABLE and laws[case].duty == "MUST":
-        yield f"{case} cannot be waived: it is about {UNWAIVABLE[case]}"
+    elif not laws[case].waivable:
+        yield f"{case} cannot be waived: nobody may excuse loss, mixed-up tenants, told secrets, or an unproved harness"
     if waiver.kind not in _KINDS:
         yield f"{case}: kind is {waiver.kind!r}; it must be one of {', '.join(_KINDS)}"
     address = urlsplit(waiver.issue)

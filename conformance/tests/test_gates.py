@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 from brokerkit_conformance.casebook import casebook
@@ -54,12 +55,13 @@ def test_every_power_that_a_case_of_this_suite_asks_for_has_a_refusal():
         attempts="flag",
         order="none",
         depth=(),
-        lease=replace(MEMORY.lease, extend=False),
+        lease=replace(MEMORY.lease, scope="connection", extend=False),
         max_batch=1,
     )
-    refused = [law.id for law in gated if how(law.id, lean) is How.REFUSAL]
-    assert [i for i in refused if casebook().cases[i].refusal is None] == []
-    assert {"PUB-17", "FAN-01", "VIS-03", "RED-01"} <= set(refused)
+    lean_gated = [expected(law, Subject(lean, RESULTS)) for law in gated]
+    refused = {each.id: each.power for each in lean_gated if each.how is How.REFUSAL}
+    assert [i for i, power in refused.items() if casebook().refusal(i, power) is None] == []
+    assert {"PUB-17", "FAN-01", "VIS-03", "RED-01", "VIS-01", "DLQ-05"} <= set(refused)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +74,14 @@ def test_every_power_that_a_case_of_this_suite_asks_for_has_a_refusal():
         ("FAN-05", {"fanout": replace(MEMORY.fanout, patterns=False)}, How.REFUSAL),
         ("FAN-10", {"fanout": NONE}, How.REFUSAL),
         ("VIS-03", {"lease": replace(MEMORY.lease, extend=False)}, How.REFUSAL),
+        ("VIS-01", {"lease": replace(MEMORY.lease, scope="connection", extend=False)}, How.REFUSAL),
+        ("VIS-03", {"lease": replace(MEMORY.lease, scope="connection")}, How.REFUSAL),
+        ("PRE-05", {"lease": replace(MEMORY.lease, scope="connection", extend=False)}, How.CASE),
+        ("PRE-05", {"lease": replace(MEMORY.lease, extend=False)}, How.REFUSAL),
+        ("VIS-12", {"lease": replace(MEMORY.lease, scope="connection", extend=False)}, How.CASE),
+        ("FAN-08", {"max_length": NONE}, How.REFUSAL),
+        ("BIG-02", {}, How.CASE),
+        ("BIG-02", {"max_message": None}, How.IMPOSSIBLE),
         ("RED-01", {"attempts": "flag"}, How.REFUSAL),
         ("RED-07", {"attempts": "flag"}, How.CASE),
         ("RED-07", {}, How.IMPOSSIBLE),
@@ -110,3 +120,23 @@ def test_a_law_that_hangs_on_a_new_question_has_grace():
     assert expected(law, Subject(Older(), RESULTS, grace)).how is How.GRACE
     with pytest.raises(AttributeError):
         expected(law, Subject(Older(), RESULTS))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"waivable": "no"}, "PUB-01: waivable is 'no'"),
+        ({"gate": "H"}, "a proof of the harness cannot be waived"),
+        ({"level": "some"}, "its level is 'some'"),
+        ({"duty": "MAY"}, "its duty is 'MAY'"),
+        ({"area": "ACK"}, "its area is 'ACK'"),
+        ({"why": ""}, "lacks or does not know why"),
+        ({"waivable": None}, "neither true nor false"),
+    ],
+)
+def test_a_law_that_is_written_wrong_is_told(change, said):
+    law = asdict(catalogue()["PUB-01"])
+    areas = dict(catalogue().areas)
+    assert len(read(json.dumps({"areas": areas, "cases": [law | {"waivable": True}]}))) == 1
+    with pytest.raises(ValueError, match=said):
+        read(json.dumps({"areas": areas, "cases": [law | {"waivable": True} | change]}))

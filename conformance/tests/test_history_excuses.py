@@ -2,57 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from brokerkit_conformance.history import Checked, Excuse, FaultKind, Kind, Phase, Promises, Standing, Tape, Verb, check
+from brokerkit_conformance.history import Excuse, FaultKind, Kind, Phase, Promises, Tape, Verb
 
 LEASE = Promises(lease=2.0)
 KEPT = Promises(lease=2.0, kept_alive=True)
 CONNECTION = Promises(lease=600.0, scope="connection", kept_alive=True)
 
 
-def judge(tape: Tape, promises: Promises = LEASE, **drain: Any) -> Checked:
-    return check(tape.history(**drain), promises)
-
-
-@pytest.fixture
-def tape() -> Tape:
-    return Tape()
-
-
-def kinds(checked: Checked) -> list[Kind]:
-    return [finding.kind for finding in checked.findings]
-
-
-def clean(checked: Checked) -> bool:
-    assert checked.findings == (), "\n".join(map(str, checked.findings))
-    return checked.standing is Standing.CLEAN
-
-
 # ---------------------------------------------------------------------------------------------------------- duplicates
 
 
-def twice(tape: Tape, second: float, **fields: Any) -> str:
-    """m is handed to a at 1, and to b at `second`, who acks it; return a's delivery."""
-    tape.send("m", 0)
-    first = tape.receive("a", "m", 1, **fields)
-    tape.ack(tape.receive("b", "m", second), second + 0.5)
-    return first
-
-
-def test_a_duplicate_without_an_excuse(tape: Tape) -> None:
+def test_a_duplicate_without_an_excuse(tape: Tape, judge, kinds, twice) -> None:
     twice(tape, 2)
     assert kinds(judge(tape)) == [Kind.DUPLICATE, Kind.DOUBLE_OWNER]
     assert kinds(judge(tape, KEPT)) == [Kind.DUPLICATE, Kind.DOUBLE_OWNER]
 
 
-def test_a_copy_left_without_an_excuse(tape: Tape) -> None:
+def test_a_copy_left_without_an_excuse(tape: Tape, judge, kinds) -> None:
     tape.send("m", 0)
     assert kinds(judge(tape, found=["m", "m"])) == [Kind.DUPLICATE]
 
 
-def test_a_release_excuses_one_delivery_and_no_more(tape: Tape) -> None:
+def test_a_release_excuses_one_delivery_and_no_more(tape: Tape, judge, kinds, clean, twice) -> None:
     tape.do(Verb.RELEASE, twice(tape, 3), 2)
     checked = judge(tape, KEPT)
     assert clean(checked)
@@ -61,12 +33,12 @@ def test_a_release_excuses_one_delivery_and_no_more(tape: Tape) -> None:
     assert kinds(judge(tape, KEPT)) == [Kind.DUPLICATE, Kind.DOUBLE_OWNER]
 
 
-def test_a_release_after_the_delivery_excuses_nothing(tape: Tape) -> None:
+def test_a_release_after_the_delivery_excuses_nothing(tape: Tape, judge, kinds, twice) -> None:
     tape.do(Verb.RELEASE, twice(tape, 2), 3)
     assert Kind.DUPLICATE in kinds(judge(tape, KEPT))
 
 
-def test_a_delayed_release_excuses_after_its_delay(tape: Tape) -> None:
+def test_a_delayed_release_excuses_after_its_delay(tape: Tape, judge, kinds, clean, twice) -> None:
     tape.do(Verb.RELEASE, twice(tape, 7), 2, delay=5.0)
     assert clean(judge(tape, KEPT))
     tape = Tape()
@@ -74,22 +46,22 @@ def test_a_delayed_release_excuses_after_its_delay(tape: Tape) -> None:
     assert kinds(judge(tape, KEPT)) == [Kind.DUPLICATE]
 
 
-def test_a_release_that_failed_excuses_nothing(tape: Tape) -> None:
+def test_a_release_that_failed_excuses_nothing(tape: Tape, judge, kinds, twice) -> None:
     tape.do(Verb.RELEASE, twice(tape, 3), 2, Phase.FAIL)
     assert kinds(judge(tape, KEPT)) == [Kind.DUPLICATE]
 
 
-def test_a_handler_that_raised_is_a_release(tape: Tape) -> None:
+def test_a_handler_that_raised_is_a_release(tape: Tape, judge, clean, twice) -> None:
     tape.do(Verb.HANDLER, twice(tape, 3), 2, Phase.FAIL)
     assert clean(judge(tape, KEPT))
 
 
-def test_a_handler_that_came_to_its_end_is_none(tape: Tape) -> None:
+def test_a_handler_that_came_to_its_end_is_none(tape: Tape, judge, kinds, twice) -> None:
     tape.do(Verb.HANDLER, twice(tape, 3), 2, Phase.OK)
     assert kinds(judge(tape, KEPT)) == [Kind.DUPLICATE, Kind.DOUBLE_OWNER]
 
 
-def test_a_lease_excuses_after_its_end(tape: Tape) -> None:
+def test_a_lease_excuses_after_its_end(tape: Tape, judge, kinds, clean, twice) -> None:
     twice(tape, 3)  # claimed at 1 at the earliest, for 2 s
     assert clean(judge(tape))
     tape = Tape()
@@ -98,7 +70,7 @@ def test_a_lease_excuses_after_its_end(tape: Tape) -> None:
     assert clean(judge(tape, Promises(lease=2.0, early=0.2)))
 
 
-def test_a_lease_of_its_own_length(tape: Tape) -> None:
+def test_a_lease_of_its_own_length(tape: Tape, judge, kinds, clean, twice) -> None:
     twice(tape, 3, lease=10.0)
     assert Kind.DUPLICATE in kinds(judge(tape))
     tape = Tape()
@@ -106,12 +78,12 @@ def test_a_lease_of_its_own_length(tape: Tape) -> None:
     assert clean(judge(tape))
 
 
-def test_a_deadline_is_a_promise_to_hold(tape: Tape) -> None:
+def test_a_deadline_is_a_promise_to_hold(tape: Tape, judge, kinds, twice) -> None:
     twice(tape, 3, deadline=5.0)
     assert Kind.DUPLICATE in kinds(judge(tape))
 
 
-def test_an_extension_prolongs(tape: Tape) -> None:
+def test_an_extension_prolongs(tape: Tape, judge, kinds, clean, twice) -> None:
     tape.do(Verb.EXTEND, twice(tape, 4), 2.5)
     assert kinds(judge(tape)) == [Kind.DUPLICATE, Kind.DOUBLE_OWNER]
     tape = Tape()
@@ -120,17 +92,17 @@ def test_an_extension_prolongs(tape: Tape) -> None:
 
 
 @pytest.mark.parametrize("end", [Phase.FAIL, Phase.UNKNOWN])
-def test_an_extension_that_may_not_be_done_prolongs_nothing(tape: Tape, end) -> None:
+def test_an_extension_that_may_not_be_done_prolongs_nothing(tape: Tape, end, judge, clean, twice) -> None:
     tape.do(Verb.EXTEND, twice(tape, 4), 2.5, end)
     assert clean(judge(tape))
 
 
-def test_a_lease_that_is_kept_alive_ends_by_faults_alone(tape: Tape) -> None:
+def test_a_lease_that_is_kept_alive_ends_by_faults_alone(tape: Tape, judge, kinds, twice) -> None:
     twice(tape, 500)
     assert kinds(judge(tape, KEPT)) == [Kind.DUPLICATE, Kind.DOUBLE_OWNER]
 
 
-def test_being_told_of_a_lost_lease_excuses_nothing(tape: Tape) -> None:
+def test_being_told_of_a_lost_lease_excuses_nothing(tape: Tape, judge, kinds, twice) -> None:
     tape.note("a", Verb.LEASE_LOST, 5, delivery=twice(tape, 6))
     assert kinds(judge(tape, KEPT)) == [Kind.DUPLICATE], "but nobody else thinks that it is his"
 
@@ -159,7 +131,7 @@ def test_being_told_of_a_lost_lease_excuses_nothing(tape: Tape) -> None:
     ],
 )
 @pytest.mark.parametrize("target", ["a", "*"])
-def test_faults_of_the_owner_excuse_in_their_window(tape: Tape, case, target) -> None:
+def test_faults_of_the_owner_excuse_in_their_window(tape: Tape, case, target, judge, twice) -> None:
     fault, window, second, promises, excused = case
     twice(tape, second)
     tape.fault(fault, target, *window)
@@ -167,20 +139,20 @@ def test_faults_of_the_owner_excuse_in_their_window(tape: Tape, case, target) ->
 
 
 @pytest.mark.parametrize("fault", list(FaultKind))
-def test_faults_of_others_excuse_nothing(tape: Tape, fault) -> None:
+def test_faults_of_others_excuse_nothing(tape: Tape, fault, judge, kinds, twice) -> None:
     twice(tape, 5)
     tape.fault(fault, "b", 2, 9)
     assert Kind.DUPLICATE in kinds(judge(tape, KEPT))
 
 
-def test_what_is_not_declared_excuses_nothing(tape: Tape) -> None:
+def test_what_is_not_declared_excuses_nothing(tape: Tape, judge, kinds, twice) -> None:
     twice(tape, 5)
     tape.fault(FaultKind.KILL, "a", 2)
     promises = Promises(lease=2.0, kept_alive=True, excuses=frozenset(Excuse) - {Excuse.KILL})
     assert kinds(judge(tape, promises)) == [Kind.DUPLICATE]
 
 
-def test_a_fault_excuses_what_the_owner_had_when_it_came(tape: Tape) -> None:
+def test_a_fault_excuses_what_the_owner_had_when_it_came(tape: Tape, judge, kinds) -> None:
     tape.send("m", 0)
     tape.receive("a", "m", 5)
     tape.ack(tape.receive("b", "m", 6), 7)
@@ -188,7 +160,7 @@ def test_a_fault_excuses_what_the_owner_had_when_it_came(tape: Tape) -> None:
     assert Kind.DUPLICATE in kinds(judge(tape, KEPT))
 
 
-def test_closing_gives_back_what_was_held(tape: Tape) -> None:
+def test_closing_gives_back_what_was_held(tape: Tape, judge, kinds, clean, twice) -> None:
     twice(tape, 3)
     tape.call("a", Verb.CLOSE, 2)
     assert clean(judge(tape, KEPT))
@@ -198,13 +170,13 @@ def test_closing_gives_back_what_was_held(tape: Tape) -> None:
     assert Kind.DUPLICATE in kinds(judge(tape, KEPT))
 
 
-def test_a_consumer_that_was_closed_before_gives_nothing_back(tape: Tape) -> None:
+def test_a_consumer_that_was_closed_before_gives_nothing_back(tape: Tape, judge, kinds, twice) -> None:
     tape.call("a", Verb.CLOSE, 0.5)
     twice(tape, 2)
     assert Kind.DUPLICATE in kinds(judge(tape, KEPT))
 
 
-def test_the_death_of_an_owner_who_had_settled_excuses_nothing(tape: Tape) -> None:
+def test_the_death_of_an_owner_who_had_settled_excuses_nothing(tape: Tape, judge, kinds, clean) -> None:
     tape.send("m", 0, Phase.UNKNOWN)
     tape.send("m", 1)
     tape.ack(tape.receive("a", "m", 2), 3)
@@ -215,7 +187,7 @@ def test_the_death_of_an_owner_who_had_settled_excuses_nothing(tape: Tape) -> No
     assert kinds(judge(tape, KEPT)) == [Kind.DUPLICATE]
 
 
-def test_each_end_excuses_one(tape: Tape) -> None:
+def test_each_end_excuses_one(tape: Tape, judge, kinds, clean) -> None:
     tape.send("m", 0)
     for number in range(4):
         tape.receive(f"c{number}", "m", 10.0 * number + 1)
@@ -227,14 +199,14 @@ def test_each_end_excuses_one(tape: Tape) -> None:
     assert kinds(judge(tape))[0] is Kind.DUPLICATE
 
 
-def test_a_dead_letter_ends_one_delivery(tape: Tape) -> None:
+def test_a_dead_letter_ends_one_delivery(tape: Tape, judge, twice) -> None:
     tape.do(Verb.RELEASE, twice(tape, 3), 2)
     (finding,) = judge(tape, KEPT, dead=["m"]).findings
     assert finding.kind is Kind.DUPLICATE
     assert "dead letters" in finding.text
 
 
-def test_dead_letters_by_the_core_and_by_expiry(tape: Tape) -> None:
+def test_dead_letters_by_the_core_and_by_expiry(tape: Tape, judge, kinds, clean) -> None:
     tape.send("failed", 0)
     tape.do(Verb.HANDLER, tape.receive("a", "failed", 1), 2, Phase.FAIL)
     tape.send("expired", 3)
@@ -245,20 +217,20 @@ def test_dead_letters_by_the_core_and_by_expiry(tape: Tape) -> None:
 # -------------------------------------------------------------------------------------------------------- double owner
 
 
-def test_two_owners_at_once(tape: Tape) -> None:
+def test_two_owners_at_once(tape: Tape, judge, twice) -> None:
     twice(tape, 2)
     finding = judge(tape).findings[1]
     assert finding.kind is Kind.DOUBLE_OWNER
     assert finding.text == "a still held it when b got it"
 
 
-def test_a_late_heartbeat_may_be_declared(tape: Tape) -> None:
+def test_a_late_heartbeat_may_be_declared(tape: Tape, judge, kinds, twice) -> None:
     twice(tape, 2.7)
     assert Kind.DOUBLE_OWNER in kinds(judge(tape))
     assert Kind.DOUBLE_OWNER not in kinds(judge(tape, Promises(lease=2.0, late_heartbeat=0.5)))
 
 
-def test_who_learns_of_it_too_late_is_no_owner(tape: Tape) -> None:
+def test_who_learns_of_it_too_late_is_no_owner(tape: Tape, judge, kinds) -> None:
     tape.send("m", 0)
     tape.receive("a", "m", 1, lease=20.0)
     tape.receive("b", "m", 1.5, took=5.0)
@@ -266,12 +238,12 @@ def test_who_learns_of_it_too_late_is_no_owner(tape: Tape) -> None:
 
 
 @pytest.mark.parametrize("verb", [Verb.ACK, Verb.RELEASE, Verb.DEAD_LETTER])
-def test_who_lets_go_is_no_owner(tape: Tape, verb) -> None:
+def test_who_lets_go_is_no_owner(tape: Tape, verb, judge, kinds, twice) -> None:
     tape.do(verb, twice(tape, 2), 1.5, Phase.UNKNOWN)
     assert Kind.DOUBLE_OWNER not in kinds(judge(tape, KEPT))
 
 
-def test_two_copies_have_two_owners(tape: Tape) -> None:
+def test_two_copies_have_two_owners(tape: Tape, judge, clean) -> None:
     tape.send("m", 0, Phase.UNKNOWN)
     tape.send("m", 0.5)
     tape.ack(tape.receive("a", "m", 1), 5)

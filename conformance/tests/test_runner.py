@@ -9,7 +9,7 @@ import pytest
 from brokerkit_conformance import harness as harnesses
 from brokerkit_conformance import runner
 from brokerkit_conformance.bench import Bench, check
-from brokerkit_conformance.casebook import Casebook, case, casebook, refusal
+from brokerkit_conformance.casebook import Casebook, case, casebook, refusal, without
 from brokerkit_conformance.catalogue import catalogue
 from brokerkit_conformance.gates import expectations
 from brokerkit_conformance.harness import Harness
@@ -178,8 +178,10 @@ def test_a_run_can_be_stopped():
 def test_a_case_can_be_registered_once_and_only_for_a_law():
     with pytest.raises(ValueError, match="PUB-01 has two cases"):
         case("PUB-01")(lambda bench: None)
-    with pytest.raises(ValueError, match="PUB-17 has two refusals"):
-        refusal("PUB-17")(lambda bench: None)
+    with pytest.raises(ValueError, match="PUB-14 has two refusals"):
+        refusal("PUB-14")(lambda bench: None)
+    with pytest.raises(ValueError, match="the absence of ttl has two refusals"):
+        without("ttl")(lambda bench: None)
     with pytest.raises(ValueError, match="no law 'XXX-99'"):
         case("XXX-99")
 

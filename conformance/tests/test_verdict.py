@@ -25,6 +25,7 @@ def law(law_id, *, level="core", duty="MUST", version=1):
         duty=duty,
         level=level,
         since="0.1",
+        waivable=True,
     )
 
 
@@ -134,6 +135,36 @@ def test_a_level_of_which_most_laws_are_not_yet_there_cannot_hold_but_can_fail()
     assert judge(laws, hopes, [record("AAA-01", Outcome.FAIL)]).levels == {"core": Verdict.NONCONFORMANT}
 
 
+def test_laws_that_cannot_be_asked_are_in_the_suite_and_do_not_count_against_a_level():
+    laws = [law(f"AAA-0{n}") for n in range(1, 5)]
+    hows = [How.CASE, How.IMPOSSIBLE, How.NOT_YET, How.NOT_YET]
+    hopes = [Expectation(each.id, how) for each, how in zip(laws, hows, strict=True)]
+    judgement = judge(laws, hopes, ALL[:1], whole=True)
+    assert judgement.levels == {"core": Verdict.CONFORMANT}
+    assert judgement.impossible == {"core": 1}
+
+
+def test_a_level_of_which_nothing_can_be_asked_is_not_claimed():
+    judgement = judge(LAWS, expect(BBB_01=How.IMPOSSIBLE), ALL[:2], whole=True)
+    assert (judgement.verdict, judgement.impossible) == (Verdict.CONFORMANT, {"lease": 1})
+    assert judgement.levels == {"core": Verdict.CONFORMANT, "lease": Verdict.DOES_NOT_APPLY}
+    nothing = judge(LAWS[2:], expect(BBB_01=How.IMPOSSIBLE), [], whole=True)
+    assert (nothing.verdict, nothing.levels) == (Verdict.INCOMPLETE, {"lease": Verdict.DOES_NOT_APPLY})
+
+
+def test_a_level_whose_few_laws_cannot_be_asked_may_still_get_others():
+    laws = [law("AAA-01"), law("AAA-02"), law("AAA-03")]
+    hopes = [Expectation("AAA-01", How.IMPOSSIBLE), *(Expectation(each.id, How.NOT_YET) for each in laws[1:])]
+    assert judge(laws, hopes, []).levels == {"core": Verdict.INCOMPLETE}
+
+
+def test_the_case_of_an_absence_may_find_the_power():
+    absence = replace(LAWS[0], gate="!priority")
+    found = record("AAA-01", Outcome.UNCLAIMED)
+    assert judge([absence], expect(), [found]).verdict is Verdict.INCOMPLETE
+    assert judge([LAWS[0]], expect(), [found]).verdict is Verdict.INVALID
+
+
 def test_what_is_wrong_with_the_run_makes_it_invalid():
     assert judge(LAWS, expect(), ALL, flaws=["the suite's file red.py was modified"]).verdict is Verdict.INVALID
 
@@ -188,6 +219,7 @@ def test_exit_codes():
     assert {str(verdict): verdict.exit_code for verdict in Verdict} == {
         "CONFORMANT": 0,
         "CONFORMANT_WITH_WAIVERS": 0,
+        "DOES_NOT_APPLY": 2,
         "NONCONFORMANT": 1,
         "INCOMPLETE": 2,
         "INVALID": 3,

@@ -1,4 +1,4 @@
-"""What every refusal has in common: a typed error, with a text that helps."""
+"""What every refusal has in common: a typed error, with a text that helps; and nothing that was refused is stored."""
 
 from __future__ import annotations
 

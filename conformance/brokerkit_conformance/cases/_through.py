@@ -1,34 +1,127 @@
-"""Putting the suite's proxy between a process and the server."""
+"""Putting the suite's proxy between a process and the server, and what cases do with it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
 
+from brokerkit.errors import BrokerkitError
 from brokerkit.url import URL
-from brokerkit_conformance.bench import Bench
-from brokerkit_conformance.faults import Proxy
+from brokerkit_conformance.bench import Bench, check
+from brokerkit_conformance.faults import Proxy, Refuse
 from brokerkit_conformance.model import NotRun
 
-__all__ = ["through_proxy"]
+if TYPE_CHECKING:
+    from brokerkit import Consumer
+
+__all__ = ["ONCE", "Taker", "belongings", "outage", "through_proxy", "with_password"]
+
+ONCE: Final = {"retry_policy": {"max_retries": 0}}
+"""Options by which each call is tried once."""
 
 
 @contextmanager
-def through_proxy(bench: Bench) -> Iterator[tuple[Proxy, str]]:
-    """Start a proxy before the server of the broker's URL; gives it, and the URL that leads through it."""
-    url = URL.parse(bench.urls[0])
+def through_proxy(bench: Bench, to: str | None = None) -> Iterator[tuple[Proxy, str]]:
+    """Start a proxy before the server of a URL, the broker's by default; gives it, and the URL that leads through it."""
+    url = URL.parse(to or bench.urls[0])
     if len(url.hosts) != 1 or url.hosts[0][1] is None:
         raise NotRun("the harness's URL names no single host with a port, so that no proxy can stand before it")
     host, port = url.hosts[0]
     assert port is not None  # noqa: S101 - for the type checker
     with Proxy(host, port) as proxy:
-        leads = URL(
-            url.scheme,
-            driver=url.driver,
-            username=url.username,
-            password=url.password,
-            hosts=[(proxy.host, proxy.port)],
-            path=url.path,
-            query=url.query,
+        yield proxy, _changed(url, host=(proxy.host, proxy.port)).render(reveal_secrets=True)
+
+
+def with_password(url: str, password: str) -> str:
+    """Return a URL with another user and password."""
+    return _changed(URL.parse(url), user=("somebody", password)).render(reveal_secrets=True)
+
+
+@contextmanager
+def outage(proxy: Proxy) -> Iterator[None]:
+    """Let the server be away: nothing listens, and what stood is ended."""
+    with proxy.inject(Refuse()):
+        proxy.kill_connections()
+        yield
+
+
+def belongings() -> tuple[int, int]:
+    """Return how many threads this process has, and how many open files."""
+    try:
+        return threading.active_count(), len(os.listdir("/dev/fd"))  # noqa: PTH208 - names alone
+    except OSError:
+        raise NotRun("this system does not tell which files a process has open") from None
+
+
+class Taker:
+    """Receives and acks in a thread, whatever happens to the connection, and takes down what came and what went wrong.
+
+    A context manager, so that the thread ends with a case that fails.
+
+    Attributes:
+        bodies: what came, in order.
+        acked: of that, what was said to be acked.
+        errors: what receiving and acking raised.
+    """
+
+    def __init__(self, bench: Bench, consumer: Consumer, *, block: float = 0.5) -> None:
+        self.bodies: list[bytes] = []
+        self.acked: list[bytes] = []
+        self.errors: list[BrokerkitError] = []
+        self._bench = bench
+        self._consumer = consumer
+        self._block = block
+        self._end = threading.Event()
+        self._thread = bench.thread(self._work, "taker")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._end.set()
+
+    def wait_for(self, wanted: Callable[[], bool], *, within: float, what: str) -> None:
+        """Fail unless it comes to something, and tell what came instead."""
+        with suppress(AssertionError):
+            self._bench.wait_until(wanted, within=within, what=what)
+        check(
+            wanted(),
+            f"{what}: not within {within:g} s; {len(self.bodies)} deliveries came, {len(self.acked)} were acked, "
+            f"and there were {len(self.errors)} errors, such as {self.errors[-1:]!r}",
         )
-        yield proxy, leads.render(reveal_secrets=True)
+
+    def stop(self) -> None:
+        """Take no more."""
+        self._end.set()
+        self._thread.join(self._bench.slack + 10)
+        check(not self._thread.is_alive(), "a consumer that was told to stop hangs")
+
+    def _work(self) -> None:
+        while not self._end.is_set():
+            try:
+                delivery = self._consumer.receive(timeout=self._block)
+                if delivery is not None:
+                    self.bodies.append(delivery.body)
+                    delivery.ack(wait=True)
+                    self.acked.append(delivery.body)
+            except BrokerkitError as error:
+                self.errors.append(error)
+
+
+def _changed(url: URL, *, host: tuple[str, int] | None = None, user: tuple[str, str] | None = None) -> URL:
+    username, password = user or (url.username, url.password)
+    return URL(
+        url.scheme,
+        driver=url.driver,
+        username=username,
+        password=password,
+        hosts=url.hosts if host is None else [host],
+        path=url.path,
+        query=url.query,
+    )

@@ -9,7 +9,8 @@ from collections import Counter
 from brokerkit.capabilities import Delay
 from brokerkit.errors import ConfigurationError, InvalidName, LeaseLost, QueueNotFound, Unsupported
 from brokerkit_conformance.bench import Bench, check
-from brokerkit_conformance.casebook import case, refusal
+from brokerkit_conformance.casebook import case, without
+from brokerkit_conformance.cases._probes import works_dedup, works_depth, works_ttl
 from brokerkit_conformance.cases._refused import refused
 
 SUFFIXES = (
@@ -128,13 +129,14 @@ def expires_on_the_way(bench: Bench) -> None:
     check(dead == dict.fromkeys(expected, "expired"), f"the dead letters are {dead}")
 
 
-@refusal("PUB-17", "PUB-18")
+@without("ttl")
 def no_time_to_live(bench: Bench) -> None:
     """Without the power, a time to live is refused before any I/O, and never ignored."""
     queue = bench.queue()
     refused(lambda: bench.broker.send(queue, b"x", ttl=5), Unsupported, "ttl=5")
     refused(lambda: bench.broker.declare(bench.name("ttl"), message_ttl=5), Unsupported, "message_ttl=5")
     bench.silent(queue, why="what was refused is not sent")
+    works_ttl(bench)
 
 
 @case("PUB-20")
@@ -148,12 +150,13 @@ def deduplication(bench: Bench) -> None:
     check(Counter(came) == Counter([first, other]), f"{len(came)} messages came of two keys")
 
 
-@refusal("PUB-20")
+@without("dedupe")
 def no_deduplication(bench: Bench) -> None:
     """Without the power, a dedup_key is refused before any I/O, and never ignored."""
     queue = bench.queue()
     refused(lambda: bench.broker.send(queue, b"x", dedup_key="one"), Unsupported, "dedup_key='one'")
     bench.silent(queue, why="what was refused is not sent")
+    works_dedup(bench)
 
 
 @case("PUB-22")
@@ -201,7 +204,7 @@ def deleted_under_a_consumer(bench: Bench) -> None:
     check(bench.expect(consumer).id == sent, "the consumer does not go on when the queue is back")
 
 
-@refusal("PUB-24")
+@without("stats")
 def no_depth(bench: Bench) -> None:
     """Without the power to count, a depth is refused, and not invented; a purge works all the same."""
     queue = bench.queue()
@@ -209,6 +212,7 @@ def no_depth(bench: Bench) -> None:
     bench.broker.send_many(queue, [b"x"] * 3)
     bench.broker.purge(queue)
     bench.silent(queue, why="the queue was purged")
+    works_depth(bench)
 
 
 @case("PUB-24")

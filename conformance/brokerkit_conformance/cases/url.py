@@ -44,7 +44,9 @@ def scheme_to_plugin(bench: Bench) -> None:
     kinds = kinds_of(bench)
     homes = [registry.installed(k)[URL.parse(u).scheme][0].entry_point.module for k, u, _, _ in kinds]
     plugins = [home.partition(".")[0] for home in homes if not home.startswith("brokerkit.")]
-    answer = ask([(kind, url, options) for kind, url, _, options in kinds], modules=plugins)
+    answer = ask(
+        [(kind, url, options) for kind, url, _, options in kinds], modules=plugins, prepare=bench.harness.prepare()
+    )
     check(not answer["imported_too_early"], f"`import brokerkit` imports {answer['imported_too_early']}")
     check(all(what == "opened" for what, _ in answer["answers"]), f"opened by URL: {answer['answers']}")
     for kind, url, opener, _ in kinds:
@@ -82,7 +84,7 @@ def a_broken_neighbour(bench: Bench) -> None:
     broken = {group: {"broken": "brokerkit_no_such_module:Plugin"} for group in _GROUPS.values()}
     urls: list[tuple[str, str, Mapping[str, Any]]] = [(kind, "broken://x", {}) for kind, _, _, _ in kinds]
     urls += [(kind, url, options) for kind, url, _, options in kinds]
-    answers = ask(urls, distributions={"a-broken-plugin": broken})["answers"]
+    answers = ask(urls, distributions={"a-broken-plugin": broken}, prepare=bench.harness.prepare())["answers"]
     for name, text in answers[: len(kinds)]:
         check(name == "PluginBroken" and "a-broken-plugin" in text, f"a broken plugin gives {name}: {text}")
     check(all(name == "opened" for name, _ in answers[len(kinds) :]), f"beside a broken plugin: {answers}")

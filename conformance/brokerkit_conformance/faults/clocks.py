@@ -22,32 +22,34 @@ VARIABLE: Final = "BROKERKIT_CONFORMANCE_CLOCK_OFFSET"
 
 
 class SkewedClock(Clock):
-    """The machine's clock, and so many seconds more. Thread-safe.
+    """The machine's clock, or another one, and so many seconds more. Thread-safe.
 
     Only the time of day is wrong. The monotonic clock has no meaning outside its process, so it is left alone; a jump
     does not move it either.
 
     Attributes:
         offset: seconds by which it is ahead; negative if it is behind.
+        of: the clock that is right; None for the machine's.
     """
 
-    def __init__(self, offset: float) -> None:
+    def __init__(self, offset: float, of: Clock | None = None) -> None:
         self.offset = offset
+        self.of = of
 
     def __repr__(self) -> str:
         return f"SkewedClock({self.offset:+g} s)"
 
     def time(self) -> float:
         """Seconds since the epoch, as this clock shows them."""
-        return time.time() + self.offset
+        return (time.time() if self.of is None else self.of.time()) + self.offset
 
     def monotonic(self) -> float:
-        """Seconds since the machine started."""
-        return time.monotonic()
+        """Seconds since the machine started, or of the other clock."""
+        return time.monotonic() if self.of is None else self.of.monotonic()
 
     def wait(self, condition: threading.Condition, timeout: float | None) -> bool:
         """Wait on a held condition for at most `timeout` seconds."""
-        return condition.wait(timeout)
+        return condition.wait(timeout) if self.of is None else self.of.wait(condition, timeout)
 
     def jump(self, seconds: float) -> None:
         """Set the clock forward, or back, at once, as a person or NTP would."""

@@ -1,44 +1,43 @@
-"""The memory engine served to other processes, so that defects which only processes show can be planted in it too.
+"""The memory engine served to other processes and over a network, so that defects which only they show can be planted.
 
-The suite's own process holds the engine; actors reach it over a socket in the file system, through a transport that
-forwards every call of the contract. Nothing of this is fit for use outside of tests of the suite.
+The suite's own process holds the engine, behind a socket. Nothing of this is fit for use outside of tests of the suite.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import secrets
 import tempfile
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from multiprocessing.connection import Client, Connection, Listener
-from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
-import brokerkit
-from brokerkit.abc import SETTLE_TIMEOUT, Receiver, ResultBackend, SupportsDepth, SupportsFanout, Transport
 from brokerkit.capabilities import Capabilities
+from brokerkit.errors import StorageBroken, StorageFull, Throttled
 from brokerkit.memory import MemoryReceiver, MemoryResultBackend, MemoryTransport
 from brokerkit.memory import results as memory_results
-from brokerkit.memory import transport as memory_transport
-from brokerkit.models import Received
 from brokerkit.url import URL
-from brokerkit_conformance.harness import Harness
+from brokerkit_conformance.harness import FullServer, Harness
+from brokerkit_conformance.mutants.answering import Answering
 from brokerkit_conformance.mutants.planting import Patch
+from brokerkit_conformance.mutants.remote import RemoteResults, RemoteTransport
 
 __all__ = ["NetworkedHarness", "ServedHarness", "hung_up", "join", "join_network", "served"]
 
-# headers are read-only mappings, which pickle does not know
-ForkingPickler.register(MappingProxyType, lambda mapping: (dict, (dict(mapping),)))
-
-_KEY: Final = b"brokerkit-conformance"
-_RECEIVING: Final = ("ack", "extend", "release")
+_USER: Final = ("suite", "let-me-in")
+_REFUSALS: Final = {
+    "loading": Throttled("it is about to start"),
+    "read only": StorageBroken("it takes nothing"),
+    "full": StorageFull("it has no room"),
+    "throttled": Throttled("it is asked too much"),
+}
 
 
 class ServedHarness(Harness):
-    """`memory://` for several processes of this machine."""
+    """`memory://` for several processes of this machine: actors reach it over a socket, this process holds it."""
 
     lease = 0.6
 
@@ -47,13 +46,13 @@ class ServedHarness(Harness):
         self._folder = tempfile.TemporaryDirectory(prefix="brokerkit-served-")
         self._address = str(Path(self._folder.name, "socket"))
         self._patch = Patch()
-        self._server: _Server | None = None
+        self._server: Answering | None = None
 
     def start(self) -> None:
         """Declare what is true of an engine that is served, and listen."""
+        self._server = self._listen()
         self._patch.value(MemoryTransport, "capabilities", served(MemoryTransport.capabilities))
         self._patch.value(memory_results, "CAPABILITIES", served(memory_results.CAPABILITIES))
-        self._server = _Server(self._address)
 
     def stop(self) -> None:
         """Stop listening, and put back what was declared."""
@@ -72,36 +71,62 @@ class ServedHarness(Harness):
 
     def prepare(self) -> tuple[str, str]:
         """Let actors reach this process."""
-        return f"{__name__}:join", self._address
+        return f"{__name__}:join", json.dumps(self._address)
+
+    def _listen(self) -> Answering:
+        return Answering(self._address, self._name, user=None, gone=_tell)
 
 
 class NetworkedHarness(ServedHarness):
-    """The same over TCP: the port stands in the URL, so that a proxy can be put before it."""
+    """The same over TCP, and for everybody: this process, too, comes in by the port that stands in the URL.
+
+    So a proxy can be put before it, and every fault of a connection can be made.
+    """
+
+    lease = 2.0  # every call takes two threads of this one process
 
     def start(self) -> None:
-        """Declare what is true of an engine on a network, and listen."""
+        """Declare what is true of an engine on a network, and let `memory://host:port` lead there."""
         super().start()
-        self._patch.value(MemoryTransport, "capabilities", replace(MemoryTransport.capabilities, embedded=False))
-        self._patch.value(memory_transport, "server_name", lambda _: self._name)  # through whatever port
-        self._network = _Server(("127.0.0.1", 0), "AF_INET")
-
-    def stop(self) -> None:
-        """Stop listening."""
-        self._network.close()
-        super().stop()
+        broker, results = MemoryTransport.capabilities, memory_results.CAPABILITIES
+        self._patch.value(MemoryTransport, "capabilities", replace(broker, embedded=False, shared="network"))
+        self._patch.value(memory_results, "CAPABILITIES", replace(results, embedded=False, shared="network"))
+        _lead(self._patch.value, _address_of)
 
     def urls(self) -> Sequence[str]:
         """Two virtual hosts behind one port."""
-        host, port = self._network.address
-        return f"memory://{host}:{port}/one", f"memory://{host}:{port}/two"
+        assert self._server is not None  # noqa: S101 - for the type checker
+        host, port = self._server.address
+        who = ":".join(_USER)
+        return f"memory://{who}@{host}:{port}/one", f"memory://{who}@{host}:{port}/two"
 
-    def results_urls(self) -> Sequence[str]:
-        """None: nothing is asked of them here."""
-        return ()
+    def wrong_credentials(self) -> Sequence[str]:
+        """The right door, and the wrong key."""
+        return [url.replace(_USER[1], "let-me-in-as-well") for url in self.urls()[:1]]
+
+    def refusals(self) -> Mapping[str, AbstractContextManager[FullServer]]:
+        """See `Harness.refusals`."""
+        return {reason: self._refusing(error) for reason, error in _REFUSALS.items()}
+
+    @contextlib.contextmanager
+    def _refusing(self, error: Exception) -> Iterator[FullServer]:
+        server = Answering(("127.0.0.1", 0), f"served-{secrets.token_hex(6)}", user=None, gone=_tell)
+
+        def bound(refusing: bool) -> None:  # noqa: FBT001 - one of two states
+            server.refusing = error if refusing else None
+
+        host, port = server.address
+        try:
+            yield FullServer(f"memory://{host}:{port}/one", {}, bound)
+        finally:
+            server.close()
 
     def prepare(self) -> tuple[str, str]:
         """Let actors connect to the port of their URL."""
         return f"{__name__}:join_network", ""
+
+    def _listen(self) -> Answering:
+        return Answering(("127.0.0.1", 0), self._name, user=_USER, gone=_tell)
 
 
 def served(capabilities: Any) -> Any:
@@ -118,191 +143,34 @@ def hung_up(receiver: MemoryReceiver) -> None:
 
 def join(address: str) -> None:
     """In an actor: let `memory://` lead to the engine behind a socket."""
-    remote = _Remote(address, "AF_UNIX")
-    build: Any = lambda kind: classmethod(lambda _, url, *__, **___: kind(remote, url.render(reveal_secrets=True)))  # noqa: E731
-    MemoryTransport.from_url = build(_RemoteTransport)  # type: ignore[method-assign]
-    MemoryResultBackend.from_url = build(_RemoteResults)  # type: ignore[method-assign]
+    _lead(setattr, lambda _: json.loads(address))
 
 
 def join_network(_: str) -> None:
     """In an actor: let `memory://host:port` lead to the engine behind that port."""
-
-    def build(_: Any, url: URL, *__: Any, **___: Any) -> Any:
-        return _RemoteTransport(_Remote(url.hosts[0], "AF_INET"), url.render(reveal_secrets=True))
-
-    MemoryTransport.from_url = classmethod(build)  # type: ignore[method-assign, assignment]
+    _lead(setattr, _address_of)
 
 
-class _Server:
-    """Performs the calls of other processes: one thread for each of their threads."""
+def _lead(put: Callable[[Any, str, Any], object], address_of: Callable[[URL], Any]) -> None:
+    """Let URLs lead elsewhere, where they have an address."""
+    kinds: list[tuple[Any, Any]] = [(MemoryTransport, RemoteTransport), (MemoryResultBackend, RemoteResults)]
+    for here, remote in kinds:
+        before = here.from_url
 
-    def __init__(self, address: Any, family: str = "AF_UNIX") -> None:
-        self._targets: dict[Any, Any] = {}
-        self._lock = threading.Lock()
-        self._listener = Listener(address, family, authkey=_KEY)
-        self.address: Any = self._listener.address
-        threading.Thread(target=self._accept, name="served-memory", daemon=True).start()
+        def build(_: Any, url: URL, options: Any, *, clock: Any, before: Any = before, remote: Any = remote) -> Any:
+            address = address_of(url)
+            return before(url, options, clock=clock) if address is None else remote(address, url, options)
 
-    def close(self) -> None:
-        """Let nobody else in."""
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection = self._listener.accept()
-            except (OSError, EOFError):
-                return
-            threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
-
-    def _talk(self, connection: Connection[Any, Any]) -> None:
-        opened: list[MemoryReceiver] = []
-        try:
-            while True:
-                order = connection.recv()
-                try:
-                    answer = True, self._perform(opened, *order)
-                except Exception as error:  # noqa: BLE001 - goes to the other process
-                    answer = False, error
-                connection.send(answer)
-        except (EOFError, OSError):
-            for receiver in opened:
-                hung_up(receiver)
-
-    def _perform(
-        self, opened: list[MemoryReceiver], target: Any, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        answer = getattr(self._target(target), method)(*args, **kwargs)
-        if method == "open_receiver":
-            opened.append(answer)
-            number = id(answer)
-            self._targets[number] = answer
-            return number
-        if method == "receive":
-            claimed, lost = answer
-            return claimed, [r.receipt for r in lost]
-        if method in _RECEIVING:
-            return [r.receipt for r in answer], {r.receipt: r.deadline for r in args[0]}
-        return answer
-
-    def _target(self, target: Any) -> Any:
-        with self._lock:
-            if target not in self._targets:
-                kind, text, client = target
-                url = URL.parse(text)
-                made: Any = MemoryTransport if kind == "transport" else MemoryResultBackend
-                own: Any = made.from_url(url, made.options_type(), clock=_clock())
-                own.remote = client
-                self._targets[target] = own
-            return self._targets[target]
+        put(here, "from_url", classmethod(build))
 
 
-def _clock() -> Any:
-    """Return the clock of the core, by which the engines of this process run."""
-    with brokerkit.connect("memory://") as broker:
-        return broker.clock
+def _address_of(url: URL) -> tuple[str, int] | None:
+    """Return the host and port that stand in a URL."""
+    for host, port in url.hosts:
+        if port is not None:
+            return host, port
+    return None
 
 
-class _Remote:
-    """Calls the server; each thread has a connection of its own, so that none waits for another."""
-
-    def __init__(self, address: Any, family: str) -> None:
-        self._address = address
-        self._family = family
-        self._local = threading.local()
-
-    def call(self, target: Any, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Perform one call there."""
-        connection = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = Client(self._address, self._family, authkey=_KEY)
-        connection.send((target, method, args, kwargs))
-        fine, answer = connection.recv()
-        if not fine:
-            raise answer
-        return answer
-
-
-def _forwarding(*names: str) -> dict[str, Any]:
-    def forward(name: str) -> Any:
-        return lambda self, *args, **kwargs: self.remote.call(self.target, name, *args, **kwargs)
-
-    return {name: forward(name) for name in names}
-
-
-class _RemoteReceiver(Receiver):
-    def __init__(self, remote: _Remote, number: int) -> None:
-        self._remote = remote
-        self._number = number
-
-    def receive(self, *, limit: int, timeout: float, acks: Sequence[Received] = ()) -> Any:
-        claimed, lost = self._remote.call(self._number, "receive", limit=limit, timeout=timeout, acks=list(acks))
-        return claimed, [r for r in acks if r.receipt in lost]
-
-    def ack(self, deliveries: Sequence[Received], *, timeout: float = SETTLE_TIMEOUT) -> Any:
-        return self._settle("ack", deliveries, timeout=timeout)
-
-    def extend(
-        self, deliveries: Sequence[Received], *, visibility_timeout: float, timeout: float = SETTLE_TIMEOUT
-    ) -> Any:
-        return self._settle("extend", deliveries, visibility_timeout=visibility_timeout, timeout=timeout)
-
-    def release(
-        self,
-        deliveries: Sequence[Received],
-        *,
-        delay: float = 0.0,
-        counted: bool = True,
-        timeout: float = SETTLE_TIMEOUT,
-    ) -> Any:
-        return self._settle("release", deliveries, delay=delay, counted=counted, timeout=timeout)
-
-    def close(self, *, timeout: float) -> None:
-        self._remote.call(self._number, "close", timeout=timeout)
-
-    def _settle(self, method: str, deliveries: Sequence[Received], **settings: Any) -> list[Received]:
-        lost, deadlines = self._remote.call(self._number, method, list(deliveries), **settings)
-        for received in deliveries:
-            received.deadline = deadlines[received.receipt]
-        return [r for r in deliveries if r.receipt in lost]
-
-
-class _Forwarder:
-    kind = ""
-
-    def __init__(self, remote: _Remote, url: str) -> None:
-        self.remote = remote
-        self.target = (self.kind, url, secrets.token_hex(4))
-
-    def open_receiver(self, names: Sequence[str], *, prefetch: int, visibility_timeout: float) -> Receiver:
-        number = self.remote.call(
-            self.target, "open_receiver", list(names), prefetch=prefetch, visibility_timeout=visibility_timeout
-        )
-        return _RemoteReceiver(self.remote, number)
-
-
-_TRANSPORT = ("declare", "delete", "purge", "depth", "send", "bind", "unbind", "publish", "close")
-_RemoteTransport: Any = type(
-    "_RemoteTransport",
-    (_Forwarder, Transport, SupportsFanout, SupportsDepth),
-    _forwarding(*_TRANSPORT)
-    | {
-        "kind": "transport",
-        "from_url": MemoryTransport.from_url,
-        "options_type": MemoryTransport.options_type,
-        "errors": MemoryTransport.errors,
-        "capabilities": served(MemoryTransport.capabilities),
-    },
-)
-_RemoteResults: Any = type(
-    "_RemoteResults",
-    (_Forwarder, ResultBackend),
-    _forwarding("put", "get", "delete", "close")
-    | {
-        "kind": "results",
-        "from_url": MemoryResultBackend.from_url,
-        "options_type": MemoryResultBackend.options_type,
-        "errors": MemoryResultBackend.errors,
-        "capabilities": served(memory_results.CAPABILITIES),
-    },
-)
+def _tell(receiver: MemoryReceiver) -> None:
+    hung_up(receiver)  # looked up each time, so that a mutant's is found

@@ -28,7 +28,7 @@ def _stored_as(patch: Patch, change: Any) -> None:
     )
 
 
-@mutant("PRI-01", "PRI-03", "PRI-06", "PRI-08", "DEL-12", source="LAWS 2")
+@mutant("PRI-01", "PRI-03", "PRI-06", "PRI-07", "PRI-08", "DEL-12", source="LAWS 2")
 def priorities_ignored(patch: Patch) -> None:
     """Messages come by age, whatever their priority."""
     _ready_by(patch, lambda stored: (0, stored.seq))

@@ -282,8 +282,10 @@ def topics_reach_queues_of_their_name(patch: Patch) -> None:
 @mutant("FAN-01", "PUB-20", "PUB-17", "EVI-09", "PRI-09", "DEL-13", source="LAWS 3.1")
 def the_unsupported_is_ignored(patch: Patch) -> None:
     """Powers that are not claimed are not refused, but ignored: for an engine that claims none."""
+    fanout = MemoryTransport.capabilities.fanout
     lean(patch)
     patch.value(__import__("brokerkit._composing", fromlist=["require"]), "require", lambda *_, **__: None)
+    patch.value(__import__("brokerkit.broker", fromlist=["require"]), "require", lambda *_, **__: fanout)
     patch.value(MemoryTransport, "publish", lambda _, __, messages, **___: [None] * len(messages))
     patch.value(MemoryTransport, "bind", lambda *_, **__: None)
 

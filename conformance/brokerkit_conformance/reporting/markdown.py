@@ -37,7 +37,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     )
     yield from _table(
         ("level", "verdict", "laws shown"),
-        [(name, level["verdict"], f"{level['shown']} of {level['laws']}") for name, level in report["levels"].items()],
+        [(name, level["verdict"], views.level_shown(level)) for name, level in report["levels"].items()],
     )
     yield "## Declared against measured"
     yield ""

@@ -87,8 +87,7 @@ def _totals(report: Mapping[str, Any]) -> str:
 
 def _levels(report: Mapping[str, Any]) -> str:
     items = "".join(
-        f"<li><b>{escape(name)}</b>{_chip(level['verdict'])}<br>"
-        f"<small>{level['shown']} of {level['laws']} laws shown</small></li>"
+        f"<li><b>{escape(name)}</b>{_chip(level['verdict'])}<br><small>{escape(views.level_shown(level))}</small></li>"
         for name, level in report["levels"].items()
     )
     return f"<ul class='levels'>{items}</ul>"

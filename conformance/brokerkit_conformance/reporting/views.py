@@ -19,6 +19,7 @@ __all__ = [
     "facts",
     "failures",
     "first_line",
+    "level_shown",
     "matrix",
     "not_shown",
     "other_numbers",
@@ -175,6 +176,14 @@ def other_numbers(report: Report) -> list[tuple[str, str, str]]:
         for name, value in case["measured"].items()
         if (case["id"], name) not in _MEASURES
     ]
+
+
+def level_shown(level: Mapping[str, Any]) -> str:
+    """Return on what a level's verdict rests: "15 of its 20 laws were shown, 4 cannot be asked of this engine"."""
+    if level["verdict"] == "DOES_NOT_APPLY":
+        return f"no law of this level applies to this engine ({level['impossible']} of its {level['laws']} are in this suite)"
+    text = f"{level['shown']} of its {level['laws']} laws were shown"
+    return f"{text}, {level['impossible']} cannot be asked of this engine" if level["impossible"] else text
 
 
 def replay(report: Report, case: Case) -> str:

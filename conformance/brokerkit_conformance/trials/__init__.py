@@ -1,0 +1,1 @@
+"""Trials: what `inside` does in a process of its own."""
