@@ -7,9 +7,9 @@ no count that it does not make, no repair of what it loses. Where a mapping had 
     brokerkit-conformance run brokerkit_conformance.incumbent:KombuRedis
     python -m brokerkit_conformance.incumbent --docs docs/incumbent.md
 
-kombu is a dependency of brokerkit already; `redis` and `celery` have to be installed beside it.
+kombu is a dependency of brokerkit already; `celery`, `redis` and `hiredis` have to be installed beside it.
 """
 
-from brokerkit_conformance.incumbent.harnesses import KombuMemory, KombuRedis, KombuRedisFanout, KombuSQLite
+from brokerkit_conformance.incumbent.harnesses import KombuMemory, KombuRedis, KombuSQLite
 
-__all__ = ["KombuMemory", "KombuRedis", "KombuRedisFanout", "KombuSQLite"]
+__all__ = ["KombuMemory", "KombuRedis", "KombuSQLite"]

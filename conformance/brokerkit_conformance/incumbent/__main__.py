@@ -7,37 +7,42 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
 
+from brokerkit_conformance.incumbent.defects import DEFECTS
 from brokerkit_conformance.incumbent.page import missed, render
+from brokerkit_conformance.incumbent.shown import Shown
+from brokerkit_conformance.incumbent.tables import COLUMNS
 from brokerkit_conformance.incumbent.trying import try_one
 from brokerkit_conformance.model import HarnessError
 
 __all__ = ["main"]
-
-_NAMES: Final = ("KombuRedis", "KombuMemory", "KombuSQLite")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Try everything, and say which of the known defects were shown."""
     parser = argparse.ArgumentParser(prog="python -m brokerkit_conformance.incumbent", description=__doc__)
     parser.add_argument("--docs", type=Path, help="the page to write")
-    parser.add_argument("--jobs", type=int, default=4, help="cases at once")
+    parser.add_argument("--jobs", type=int, default=5, help="cases at once, of each transport")
+    parser.add_argument("--seconds", type=float, default=345.0, help="for all; what has not ended by then is not run")
     given = parser.parse_args(arguments)
+
+    def trial(name: str) -> Shown:
+        first = [defect.law for defect in DEFECTS if defect.harness == name]
+        return try_one(name, first=first, jobs=given.jobs, seconds=given.seconds)
+
     try:
-        with ProcessPoolExecutor(len(_NAMES), mp_context=get_context("spawn")) as pool:  # they mostly wait
-            trials = list(pool.map(partial(try_one, jobs=given.jobs), _NAMES))
+        with ThreadPoolExecutor(len(COLUMNS)) as pool:  # each is a process of its own, and mostly waits
+            trials = list(pool.map(trial, COLUMNS))
     except HarnessError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    for trial in trials:
-        failed = sum(str(outcome) == "FAIL" for outcome in trial.outcomes.values())
-        sys.stdout.write(f"{trial.harness}: {trial.verdict}, {failed} of {len(trial.outcomes)} laws fail\n")
+    for each in trials:
+        counts = Counter(each.outcomes.values())
+        sys.stdout.write(f"{each.harness}: {', '.join(f'{n} {outcome}' for outcome, n in counts.most_common())}\n")
     unseen = missed(trials)
     for defect in unseen:
         sys.stdout.write(f"not shown: {defect.name}, {defect.title} ({defect.law} on {defect.harness})\n")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import uuid
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
@@ -54,11 +56,12 @@ class RedisAdmin(Admin):
         """See `Admin.remove`."""
         there = self._all()
         for each in keys:
-            self._command(*there[each])
+            if each in there:  # kombu itself removes some, such as its mutex
+                self._command(*there[each])
 
-    def put_raw(self, queue: str, body: bytes, headers: Mapping[str, str]) -> None:  # noqa: ARG002 - a list has no place for them
-        """See `Admin.put_raw`: bytes at the end of the list that consumers pop."""
-        self._command("LPUSH", queue, body)
+    def put_raw(self, queue: str, body: bytes, headers: Mapping[str, str]) -> None:
+        """See `Admin.put_raw`: bytes at the end of the list that consumers pop; with headers, as another program of kombu's."""
+        self._command("LPUSH", queue, _envelope(queue, body, headers) if headers else body)
 
     def put_damaged(self, queue: str) -> int:
         """See `Admin.put_damaged`: no JSON, and JSON of the wrong shape."""
@@ -117,3 +120,23 @@ class RedisAdmin(Admin):
 
     def _command(self, *words: Any) -> Any:
         return self._send("EVAL", _IN_DATABASE, 0, self._database, *words)
+
+
+def _envelope(queue: str, body: bytes, headers: Mapping[str, str]) -> str:
+    """A message of kombu's, with what `virtual.Channel.prepare_message` puts into it."""
+    properties = {
+        "body_encoding": "base64",
+        "delivery_info": {"exchange": "", "routing_key": queue},
+        "delivery_mode": 2,
+        "delivery_tag": str(uuid.uuid4()),
+        "priority": 9,  # the least urgent, as the bridge sends too
+    }
+    return json.dumps(
+        {
+            "body": base64.b64encode(body).decode(),
+            "content-encoding": "binary",
+            "content-type": "application/octet-stream",
+            "headers": dict(headers),
+            "properties": properties,
+        }
+    )

@@ -21,7 +21,7 @@ from brokerkit_conformance.incumbent.registering import Registration
 from brokerkit_conformance.model import HarnessError
 from brokerkit_conformance.storage import StorageMap
 
-__all__ = ["KombuMemory", "KombuRedis", "KombuRedisFanout", "KombuSQLite"]
+__all__ = ["KombuMemory", "KombuRedis", "KombuSQLite"]
 
 
 class _Kombu(Harness):
@@ -77,7 +77,6 @@ class KombuRedis(_Kombu):
     cases with different leases would undo each other.
     """
 
-    driver = "redis"
     product = ""
 
     def __init__(self) -> None:
@@ -108,7 +107,7 @@ class KombuRedis(_Kombu):
 
     def urls(self) -> Sequence[str]:
         """Two databases of one server, new ones each time."""
-        return self._two(self._servers[0], f"kombu+{self.driver}", next(self._databases))
+        return self._two(self._servers[0], "kombu+redis", next(self._databases))
 
     def results_urls(self) -> Sequence[str]:
         """Two others."""
@@ -117,12 +116,12 @@ class KombuRedis(_Kombu):
     def private_urls(self) -> tuple[Sequence[str], Sequence[str]]:
         """A new server for both."""
         server = self._new()
-        return self._two(server, f"kombu+{self.driver}", 0), self._two(server, "celery+redis", 1)
+        return self._two(server, "kombu+redis", 0), self._two(server, "celery+redis", 1)
 
     def evicting_urls(self) -> tuple[str, str]:
         """Redis by `allkeys-lru`, which drops any key."""
         server = self._new({"maxmemory": "100mb", "maxmemory-policy": "allkeys-lru"})
-        return self._two(server, f"kombu+{self.driver}", 0)[0], self._two(server, "celery+redis", 1)[0]
+        return self._two(server, "kombu+redis", 0)[0], self._two(server, "celery+redis", 1)[0]
 
     @contextlib.contextmanager
     def full_server(self) -> Iterator[FullServer]:
@@ -132,18 +131,24 @@ class KombuRedis(_Kombu):
         def bound(full: bool) -> None:  # noqa: FBT001 - one of two states
             server.command("CONFIG", "SET", "maxmemory", "1" if full else "0")
 
-        yield FullServer(self._two(server, f"kombu+{self.driver}", 0)[0], self.options(), bound)
+        yield FullServer(self._two(server, "kombu+redis", 0)[0], self.options(), bound)
 
     def admin(self, url: str, *, clock: Any = None) -> RedisAdmin:  # noqa: ARG002 - Redis goes by its own
         """A connection of our own to the server of a URL."""
-        parsed = URL.parse(url)
-        with self._lock:
-            server = next(each for each in self._servers if f":{parsed.hosts[0][1]}/" in each.url())
-        return RedisAdmin(server.command, int(parsed.virtual_host))
+        return RedisAdmin(self._of(url).command, int(URL.parse(url).virtual_host))
+
+    def server_control(self, url: str) -> servers.Redis:
+        """The server itself."""
+        return self._of(url)
 
     def storage_map(self) -> StorageMap:
         """Which keys play which role, by kombu's and Celery's source."""
         return STORAGE
+
+    def _of(self, url: str) -> servers.Redis:
+        port = URL.parse(url).hosts[0][1]
+        with self._lock:
+            return next(each for each in self._servers if f":{port}/" in each.url())
 
     def _new(self, settings: Mapping[str, str] | None = None) -> servers.Redis:
         server = _redis(settings)
@@ -155,16 +160,6 @@ class KombuRedis(_Kombu):
     def _two(self, server: servers.Redis, scheme: str, number: int) -> tuple[str, str]:
         first, second = (server.url(database=2 * number + i).partition("://")[2] for i in range(2))
         return f"{scheme}://{first}", f"{scheme}://{second}"
-
-
-class KombuRedisFanout(KombuRedis):
-    """The same with topics by fanout exchanges, which are Redis' publish and subscribe."""
-
-    driver = "redis-fanout"
-
-    def results_urls(self) -> Sequence[str]:
-        """None: they were tried with the other one."""
-        return ()
 
 
 def _redis(settings: Mapping[str, str] | None = None) -> servers.Redis:

@@ -80,20 +80,6 @@ TRANSPORTS: Final[Mapping[str, Capabilities]] = {
         durability=Durability(restart=False, kill=False, power_loss="option"),
         one_claim=True,  # one BRPOP over all queues
     ),
-    "redis-fanout": replace(
-        _MEMORY,
-        product="kombu's redis transport, fanout exchanges",
-        shared="network",
-        embedded=False,
-        lease=replace(_CONNECTION, scope="message", resolution=0.1),
-        redelivery=Redelivery(release=0.5, close=0.5, lease_end=1.5, kill=1.5),
-        settle="confirmed",
-        priority=Priority(levels=4),
-        durability=Durability(restart=False, kill=False, power_loss="option"),
-        one_claim=True,
-        # pub/sub: who does not listen does not hear
-        fanout=Fanout(durable=False, patterns=True, copies="each", overflow="gap", vanish=0.0),
-    ),
     "sqlite": replace(
         _MEMORY,
         product="kombu's sqlalchemy transport on SQLite",

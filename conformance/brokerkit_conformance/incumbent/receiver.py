@@ -32,13 +32,13 @@ class KombuReceiver(Receiver):
     Args:
         connect: opens a connection.
         names: of the queues.
-        visibility_timeout: seconds of kombu's lease, where it has one.
+        backwards: whether kombu's priorities are, which they are on Redis.
     """
 
-    def __init__(self, connect: Callable[[], Any], names: Sequence[str], *, visibility_timeout: float | None) -> None:
+    def __init__(self, connect: Callable[[], Any], names: Sequence[str], *, backwards: bool) -> None:
         self._connect = connect
         self._names = names
-        self._visibility_timeout = visibility_timeout
+        self._backwards = backwards
         self._turns = _Turns()
         self._connection: Any = None
         self._channel: Any = None
@@ -147,13 +147,13 @@ class KombuReceiver(Receiver):
             connection.collect()
 
     def _got(self, name: str, message: Any) -> None:
-        seconds = _YEAR if self._visibility_timeout is None else self._visibility_timeout
         received = Received(
-            message=_message(message, backwards=self._visibility_timeout is not None),
+            message=_message(message, backwards=self._backwards),
             queue=name,
             receipt=message,
             attempt=None,  # kombu knows "redelivered" or not, which is no count
-            deadline=time.monotonic() + seconds,
+            # kombu tells a consumer no end of its claim, and Celery's worker looks for none; so the bridge knows none
+            deadline=time.monotonic() + _YEAR,
         )
         self._held.add(received)
         self._buffer.append(received)

@@ -10,6 +10,9 @@ import threading
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final, Self
 
+from celery import Celery
+from celery.backends.redis import RedisBackend
+
 from brokerkit.abc import Clock, ResultBackend
 from brokerkit.errors import AlreadyFinal, ConnectionLost, ErrorTable, InvalidURL, Rule
 from brokerkit.models import Outcome, Record
@@ -21,6 +24,7 @@ from brokerkit_conformance.incumbent.promises import CELERY_REDIS
 __all__ = ["CeleryResults"]
 
 _HEADER: Final = struct.Struct(">BI")  # of brokerkit's records: a version, and the length of a JSON object
+_SOCKET_TIMEOUT: Final = 5.0  # seconds of one read; Celery's default is 120
 _FINAL: Final = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 
 
@@ -95,14 +99,12 @@ class CeleryResults(ResultBackend):
         return None if stored is None else backend.decode(stored)
 
     def _backend(self, ttl: float | None) -> Any:
-        from celery import Celery  # noqa: PLC0415 - only where results are tried
-        from celery.backends.redis import RedisBackend  # noqa: PLC0415
-
         seconds = None if ttl is None else math.ceil(ttl)  # Celery's times to live are whole seconds
         with self._lock:
             if seconds not in self._backends:
                 app = Celery("incumbent", set_as_current=False)
                 app.conf.result_expires = seconds
+                app.conf.redis_socket_timeout = _SOCKET_TIMEOUT
                 self._backends[seconds] = RedisBackend(app=app, url=self._url, expires=seconds)
             return self._backends[seconds]
 

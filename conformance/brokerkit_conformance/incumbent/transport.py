@@ -23,7 +23,7 @@ from brokerkit_conformance.incumbent.receiver import HIGHEST, KombuReceiver
 __all__ = ["KombuTransport"]
 
 # our driver → kombu's scheme
-_SCHEMES: Final = {"memory": "memory", "redis": "redis", "redis-fanout": "redis", "sqlite": "sqla+sqlite"}
+_SCHEMES: Final = {"memory": "memory", "redis": "redis", "sqlite": "sqla+sqlite"}
 _FULL: Final = "used memory > 'maxmemory'"
 _LOST: Final = frozenset({"ConnectionError", "TimeoutError", "BusyLoadingError"})
 
@@ -111,7 +111,7 @@ class KombuTransport(Transport, SupportsDepth):
         return KombuReceiver(
             lambda: self._connect(visibility_timeout),
             names,
-            visibility_timeout=visibility_timeout if self.capabilities.lease.scope == "message" else None,
+            backwards=self._driver == "redis",
         )
 
     def close(self, *, timeout: float) -> None:  # noqa: ARG002
@@ -124,7 +124,7 @@ class KombuTransport(Transport, SupportsDepth):
 
     def _put(self, producer: Any, message: Message, *, exchange: str, routing_key: str) -> None:
         settings: dict[str, Any] = {}
-        if self._driver.startswith("redis"):
+        if self._driver == "redis":
             settings["priority"] = HIGHEST - message.priority
         producer.publish(
             message.body,
@@ -158,22 +158,14 @@ class KombuTransport(Transport, SupportsDepth):
         options: dict[str, Any] = {}
         if self._driver != "sqlite":  # whose every option goes to `create_engine`, which refuses kombu's own
             options["polling_interval"] = self._options.polling_interval
-        if self._driver.startswith("redis"):
-            options |= self._redis_options()
+        if self._driver == "redis":
+            options["unacked_restore_throttle"] = self._options.unacked_restore_throttle
+            options["socket_timeout"] = self._options.socket_timeout
             if visibility_timeout is not None:
                 options["visibility_timeout"] = visibility_timeout
         connection = kombu.Connection(self._url, transport_options=options, connect_timeout=5)
         connection.connect()
         return connection
-
-    def _redis_options(self) -> dict[str, Any]:
-        prefix = self._options.fanout_prefix
-        return {
-            "unacked_restore_throttle": self._options.unacked_restore_throttle,
-            # kombu's form of a prefix begins with a slash and ends with a dot
-            "fanout_prefix": f"/{prefix}." if isinstance(prefix, str) else prefix,
-            "fanout_patterns": self._options.fanout_patterns,
-        }
 
 
 class _WithTopics(KombuTransport, SupportsFanout):
@@ -202,10 +194,8 @@ class _WithTopics(KombuTransport, SupportsFanout):
             channel.queue_unbind(queue=name, exchange=exchange.name, routing_key=pattern)
 
     def _exchange(self, topic: str) -> Any:
-        """A topic exchange, which is durable and has patterns: the nearest to our topics. Or, for a column of its own, fanout.
+        """A topic exchange, which is durable and has patterns: the nearest to our topics.
 
         The name has a prefix, as the exchange of a queue has that queue's name.
         """
-        return kombu.Exchange(
-            f"topic.{topic}", type="fanout" if self._driver == "redis-fanout" else "topic", durable=True
-        )
+        return kombu.Exchange(f"topic.{topic}", type="topic", durable=True)

@@ -89,8 +89,9 @@ def delayed_release_starts_anew(patch: Patch) -> None:
 
 @mutant("RED-07", source="LAWS 2")
 def invented_count(patch: Patch) -> None:
-    """An engine that says that it does not count tells attempts all the same."""
+    """An engine that does not count says that every delivery is the first."""
     patch.value(MemoryTransport, "capabilities", replace(MemoryTransport.capabilities, attempts="flag"))
+    _counted(patch, lambda *_: 1)
 
 
 @mutant("DLQ-06", "RED-02", "DLQ-01", source="LAWS 1.9, go-cloud and kombu")

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Final
@@ -14,7 +15,7 @@ from brokerkit import _leases
 from brokerkit.broker import Broker
 from brokerkit.consumer import Consumer
 from brokerkit.errors import InconsistencyError, QueueNotFound
-from brokerkit.memory import MemoryReceiver
+from brokerkit.memory import MemoryReceiver, MemoryServer
 from brokerkit.memory import transport as memory_transport
 from brokerkit_conformance.mutants.planting import Patch, mutant
 from brokerkit_conformance.mutants.served import NetworkedHarness, ServedHarness, join, join_network
@@ -93,8 +94,17 @@ def children_use_the_parents_connection() -> None:
 
 @_apart("THR-04", source="LAWS 2")
 def children_inherit_held_locks() -> None:
-    """A forked child uses the locks of its parent's threads."""
+    """A forked child uses the locks of its parent's threads, which hold them most of the time."""
     _for_good.value(memory_transport, "os", SimpleNamespace(getpid=lambda: 1))
+
+    def make(store: Any) -> Any:
+        def mutated(self: Any, *args: Any) -> None:
+            store(self, *args)
+            time.sleep(0.005)
+
+        return mutated
+
+    _for_good.wrap(MemoryServer, "_store", make)
 
 
 @_apart("THR-05", source="LAWS 2")
