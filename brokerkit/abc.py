@@ -38,6 +38,7 @@ __all__ = [
     "Receiver",
     "ResultBackend",
     "SupportsDepth",
+    "SupportsEvictionCheck",
     "SupportsFanout",
     "SupportsWait",
     "Transport",
@@ -267,3 +268,14 @@ class SupportsWait(ABC):
     @abstractmethod
     def wait(self, seen: Mapping[str, Record | None], *, timeout: float) -> Sequence[str]:
         """Wait until a record differs from what was `seen`, and return the keys that changed; empty on time-out."""
+
+
+class SupportsEvictionCheck(ABC):
+    """A server whose settings decide whether it drops what it stores; of a transport or of a result backend.
+
+    What is certain before any I/O stands in the capabilities.
+    """
+
+    @abstractmethod
+    def evictable(self, *, timeout: float) -> Sequence[str]:
+        """Ask the server what it may drop by itself; empty if nothing. Where the answer is refused, say so in words."""

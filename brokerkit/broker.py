@@ -61,7 +61,8 @@ def connect(
     assert isinstance(core, BrokerOptions)  # noqa: S101 - for the type checker
     mask = masker([*parsed.secrets, *secrets_in("", given)])
     broker = Broker(plugin, parsed.with_query(()), core, own, clock=clock or SYSTEM_CLOCK, on_event=on_event, mask=mask)
-    check_eviction(broker.capabilities.product, broker.capabilities.evictable, strict=core.strict)
+    powers = broker.capabilities
+    check_eviction(powers.product, powers.evictable, broker.transport, broker.caller, strict=core.strict)
     return broker
 
 

@@ -26,16 +26,17 @@ _GROUPS: Final[Mapping[Kind, str]] = {
 _CONTRACTS: Final[Mapping[Kind, type]] = {"transport": Transport, "result_backend": ResultBackend}
 
 # Schemes of our own plugins, so that a missing one can be named: scheme → extra of brokerkit-messaging.
+_REDIS: Final = ("cluster", "redis", "redis+socket", "redis+unix", "rediss", "sentinel")
 _EXTRAS: Final[Mapping[Kind, Mapping[str, str]]] = {
     "transport": {
         **dict.fromkeys(("amqp", "amqps", "pyamqp"), "rabbitmq"),
-        **dict.fromkeys(("cluster", "redis", "redis+socket", "rediss", "sentinel"), "redis"),
+        **dict.fromkeys(_REDIS, "redis"),
         **dict.fromkeys(("db", "sqla", "sqlalchemy", "sqlite"), "sqlalchemy"),
         "sqs": "sqs",
     },
     "result_backend": {
         **dict.fromkeys(("cache", "memcached"), "memcached"),
-        **dict.fromkeys(("cluster", "redis", "redis+socket", "rediss", "sentinel"), "redis"),
+        **dict.fromkeys(_REDIS, "redis"),
         **dict.fromkeys(("db", "sqla", "sqlalchemy", "sqlite"), "sqlalchemy"),
     },
 }

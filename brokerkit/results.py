@@ -86,9 +86,8 @@ def results(
     store = ResultStore(parsed, shared, connect=connect, caller=caller, exceptions=exceptions)
     if "expires" in given and shared.expires is not None:
         require(store.capabilities, "expires", asked=f"expires={shared.expires:g}")
-    check_eviction(
-        store.capabilities.product, ("records",) if store.capabilities.evictable else (), strict=shared.strict
-    )
+    evictable = ("records",) if store.capabilities.evictable else ()
+    check_eviction(store.capabilities.product, evictable, store.backend, caller, strict=shared.strict)
     return store
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from brokerkit._risk import check_eviction
-from brokerkit.errors import EvictionRisk, InconsistencyError, Unsupported
+from brokerkit.errors import InconsistencyError
 from brokerkit.memory import MemoryOptions, MemoryReceiver, MemoryServer, MemoryTransport
 from brokerkit.models import Message, Queue
 from brokerkit.testing import ManualClock
@@ -55,14 +54,6 @@ def test_a_lost_message_is_told_once_and_can_be_sent_again(server: MemoryServer)
     assert ids_of(receiver) == []
     MemoryTransport(server, "", MemoryOptions()).send("q", [Message(id="m1", body=b"x")], timeout=1)
     assert ids_of(receiver) == ["m1"]
-
-
-def test_what_may_be_dropped_is_a_warning_or_a_refusal() -> None:
-    check_eviction("product", (), strict=True)
-    with pytest.warns(EvictionRisk, match="product may drop by itself: queues, records"):
-        check_eviction("product", ("queues", "records"), strict=False)
-    with pytest.raises(Unsupported, match="strict=true: product may drop"):
-        check_eviction("product", ("queues",), strict=True)
 
 
 def bound(server: MemoryServer, *patterns: str) -> MemoryTransport:

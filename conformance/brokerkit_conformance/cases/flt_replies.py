@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -135,12 +136,14 @@ def settling_without_answer(bench: Bench) -> None:
 
 @contextmanager
 def _holding(bench: Bench, queue: str) -> Iterator[tuple[Proxy, Delivery]]:
-    """Hold one delivery, through a proxy, with nothing else going on there."""
-    bench.broker.send(queue, b"x")
+    """Hold one delivery, through a proxy, with nothing else going on there, over connections that stand already."""
+    bench.broker.send(queue, b"warms up")
     with through_proxy(bench) as (proxy, url):
         broker = bench.connect(url=url, timeout=_TIMEOUT)
         # the core's own first extension is far away
         consumer = bench.consumer(queue, broker=broker, visibility_timeout=2 * bench.lease, prefetch=1)
+        bench.expect(consumer, within=bench.lease + bench.slack).ack(wait=True)
+        bench.broker.send(queue, b"x")
         yield proxy, bench.expect(consumer, within=bench.lease + bench.slack)
         broker.close(timeout=_TIMEOUT)
 
@@ -167,6 +170,8 @@ def _extended(bench: Bench, queue: str, fault: Cut) -> bool:
             except Exception:  # noqa: BLE001 - the client's own error is fine
                 lost = claimed
             cut.wait()
+        with contextlib.suppress(Exception):  # it closes what the fault has left
+            receiver.close(timeout=_TIMEOUT)
     return not lost
 
 

@@ -15,6 +15,7 @@ from brokerkit_conformance.casebook import case
 from brokerkit_conformance.cases._refused import refused
 from brokerkit_conformance.interpreter import ask
 
+_OURS = {"transport": ("redis", "amqp", "sqs"), "result_backend": ("redis", "memcached")}
 _GROUPS = {"transport": "brokerkit.transports", "result_backend": "brokerkit.result_backends"}
 
 
@@ -56,7 +57,7 @@ def scheme_to_plugin(bench: Bench) -> None:
         near = refused(lambda o=opener, s=scheme: o(f"{s}x://"), UnknownScheme, "a misspelt scheme")  # type: ignore[misc]
         check(f"did you mean '{scheme}'" in str(near), f"the error does not suggest {scheme!r}: {near}")
         foreign = next(
-            (s for s in ("redis", "amqp", "sqs", "memcached") if s not in registry.installed(kind)),
+            (s for s in _OURS[kind] if s not in registry.installed(kind)),
             None,
         )
         if foreign is not None:

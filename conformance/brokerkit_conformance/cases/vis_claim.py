@@ -13,15 +13,16 @@ from brokerkit_conformance.model import Inconclusive
 def killed_between_claim_and_delivery(bench: Bench) -> None:
     """The server has handed a message over, its bytes are on their way, and the consumer dies: the message is not lost.
 
-    No luck is involved: a proxy holds the reply that has the message's id in it, until the consumer is dead.
+    No luck is involved: a proxy holds the reply that has the message in it, known by a header, until the consumer is dead.
     """
     kill = bench.capabilities.redelivery.kill
     if kill is None:
         raise AssertionError("it declares that a killed process's messages never come back: each crash loses some")
     queue = bench.queue()
-    sent = bench.broker.send(queue, b"x")
+    mark = bench.name("mark")
+    sent = bench.broker.send(queue, b"x", headers={"mark": mark})
     with through_proxy(bench) as (proxy, url):
-        held = proxy.inject(HoldReply(containing=sent.encode()))
+        held = proxy.inject(HoldReply(containing=mark.encode()))
         actor = bench.actor("consume", queue, url=url, count=1, do="hold")
         held.wait()
         sigkill(actor)

@@ -72,6 +72,7 @@ class Lane:
         self._open: dict[int, Link] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._socket: socket.socket | None = None
+        self._holder: socket.socket | None = None
 
     # -- listening -------------------------------------------------------------------------------------------------
 
@@ -83,13 +84,16 @@ class Lane:
         asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
     async def refuse(self) -> None:
-        """Let new connections be refused, and keep the port: bound, and not listening."""
+        """Let new connections be refused, and keep the port."""
         self._stop_accepting()
-        self._bind()
+        if isinstance(self.address, str):
+            self._bind()
 
     async def close(self) -> None:
         """End everything."""
         self._stop_accepting()
+        if self._holder is not None:
+            self._holder.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -101,11 +105,11 @@ class Lane:
         if isinstance(self.address, str):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.address)  # noqa: PTH108 - as above
-        self._socket = _new_socket(self.address)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind(self.address)
-        if not isinstance(self.address, str):
-            self.address = self._socket.getsockname()[:2]
+        elif self._holder is None:
+            # bound and never listening, so that nobody takes the port while connections are refused
+            self._holder = _bound(self.address)
+            self.address = self._holder.getsockname()[:2]
+        self._socket = _bound(self.address)
         return self._socket
 
     def _stop_accepting(self) -> None:
@@ -214,6 +218,13 @@ async def connect_to(address: Address) -> socket.socket:
         raise
     _hurry(sock)
     return sock
+
+
+def _bound(address: Address) -> socket.socket:
+    made = _new_socket(address)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind(address)
+    return made
 
 
 def _new_socket(address: Address) -> socket.socket:

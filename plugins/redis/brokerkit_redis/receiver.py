@@ -1,0 +1,284 @@
+"""Claiming and settling: one consumer's claim on queues of a Redis server."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, final
+
+from brokerkit.abc import SETTLE_TIMEOUT, Clock, Receiver
+from brokerkit.errors import OperationTimeout
+from brokerkit.models import Received
+from brokerkit_redis.client import Call, Client
+from brokerkit_redis.layout import delivery_of
+from brokerkit_redis.losses import Losses
+from brokerkit_redis.scripts import ACK, CLAIM, EXTEND, RELEASE
+from brokerkit_redis.server import Server
+
+__all__ = ["RedisReceiver"]
+
+_LONGEST_BLOCK: Final = 1.0  # seconds; a wake token that got lost with its finder costs no more than this
+_SHORTEST_BLOCK: Final = 0.005
+_TOGETHER: Final = 8  # queues up to which the next claim is sent behind the wait, in the same round trip
+_LARGE: Final = 8 * 1024  # bytes of a body from which copying it in a script costs more than another round trip
+_SETTLE_AT_ONCE: Final = 2000
+_VERIFY_EVERY: Final = 1.0  # seconds between two looks at the queues' bindings
+
+
+class _Found(NamedTuple):
+    """What a claim found; `look_again` is in seconds from the server's now, None if nothing is known to come."""
+
+    deliveries: list[Received]
+    missing: list[str]
+    look_again: float | None
+
+
+@final
+class RedisReceiver(Receiver):
+    """One consumer's claim on one or many queues. Thread-safe.
+
+    Args:
+        server: the server.
+        names: the queues.
+        visibility_timeout: of each claim, in seconds.
+        rotate: begin with another queue each time.
+    """
+
+    def __init__(self, server: Server, names: Sequence[str], *, visibility_timeout: float, rotate: bool) -> None:
+        self._server = server
+        self._client: Client = server.client
+        self._clock: Clock = server.clock
+        self._names = deque(dict.fromkeys(names))
+        self._rotate = rotate
+        self._lease = visibility_timeout
+        self._line = self._client.line()
+        self._turn = threading.Lock()
+        self._held: dict[bytes, str] = {}
+        self._losses = Losses()
+        self._bodies_apart = False
+        self._bound: set[str] = set()
+        self._verify_at = self._clock.monotonic()
+        self._shortest_expires: float | None = None
+        self._closed = False
+
+    # -- receiving -------------------------------------------------------------------------------------------------
+
+    def receive(
+        self, *, limit: int, timeout: float, acks: Sequence[Received] = ()
+    ) -> tuple[Sequence[Received], Sequence[Received]]:
+        """See `Receiver.receive`."""
+        end = self._clock.monotonic() + timeout
+        if not acks:
+            self._losses.tell()
+        with self._turn:
+            lost, held = self._fence(acks)
+            found, refused = self._claim(limit, held)
+            lost += refused
+            while not found.deliveries and not self._closed:
+                self._losses.note_missing(found.missing, len(self._names))
+                if acks and self._losses.any:
+                    break  # told at the next call, as nobody hears of `lost` from a call that raises
+                self._losses.tell()
+                left = end - self._clock.monotonic()
+                if left <= 0:
+                    break
+                found = self._wait(limit, min(left, self._block_for(found)))
+        self._verify_bindings(end)
+        return found.deliveries, lost
+
+    def _claim(self, limit: int, acks: Sequence[Received]) -> tuple[_Found, list[Received]]:
+        """Ack and claim, in one round trip."""
+        groups = [*self._by_queue(acks).items()]
+        calls = [ACK.call((self._key(queue, b"m"),), [r.receipt for r in group]) for queue, group in groups]
+        began = self._clock.monotonic()
+        replies = self._line.run([*calls, self._claim_call(limit)], timeout=self._server.patience)
+        lost = []
+        for (_, group), numbers in zip(groups, replies, strict=False):
+            lost += [group[number - 1] for number in numbers]
+            self._forget(group)
+        return self._read(replies[-1], began, self._clock.monotonic()), lost
+
+    def _wait(self, limit: int, seconds: float) -> _Found:
+        """Wait for a wake token, and claim."""
+        keys = [self._key(name, b"w") for name in self._names]
+        block: Call = ("BLPOP", *keys, f"{seconds:.3f}")
+        together = len(keys) <= _TOGETHER
+        # the claim stands behind the wait in the server's queue, so that who takes a token looks in any case
+        self._line.begin([block, self._claim_call(limit)] if together else [block], timeout=seconds)
+        self._line.reply(timeout=seconds)
+        if not together:
+            return self._claim(limit, ())[0]
+        return self._read(self._line.reply(timeout=self._server.patience), None, self._clock.monotonic())
+
+    def _claim_call(self, limit: int) -> tuple[Any, ...]:
+        keys = [self._key(name, b"m") for name in self._names]
+        lease = round(self._lease * 1000)
+        return CLAIM.call(keys, (limit, lease, 0 if self._bodies_apart else 1, 1))
+
+    def _read(self, reply: Any, began: float | None, ended: float) -> _Found:
+        """Read a claim's reply.
+
+        Args:
+            reply: of the script.
+            began: when it was sent, or None if it waited in the server behind something else.
+            ended: when it came.
+        """
+        now, look_again, answers = reply
+        deadline = self._server.deadline(now, self._lease, began, ended)
+        names = list(self._names)
+        deliveries: list[Received] = []
+        missing: list[str] = []
+        self._shortest_expires = None
+        for answer in answers:
+            name = names[answer[0] - 1]
+            if answer[1]:
+                missing.append(name)
+                self._losses.note_absent(name, answer[1])
+            else:
+                deliveries += self._deliveries(name, answer[2:], deadline, now)
+        if deliveries and self._rotate and len(self._names) > 1:
+            self._rotate_behind(deliveries[-1].queue)
+        return _Found(deliveries, missing, (look_again - now) / 1000 if look_again >= 0 else None)
+
+    def _deliveries(self, name: str, answer: Sequence[Any], deadline: float, now: int) -> list[Received]:
+        dropped, gone, tokens, bodies, expires, bindings = answer
+        if expires:
+            seconds = int(expires) / 1000
+            self._shortest_expires = min(self._shortest_expires or seconds, seconds)
+        (self._bound.add if bindings else self._bound.discard)(name)
+        if gone:
+            self._losses.note_gone(name, gone)
+        if not tokens:
+            return []
+        self._held.update(dict.fromkeys(tokens, name))
+        if not bodies:
+            ids = [token[:-9] for token in tokens]
+            (bodies,) = self._line.run([("HMGET", self._key(name, b"b"), *ids)], timeout=SETTLE_TIMEOUT)
+        self._bodies_apart = sum(len(body) for body in bodies if body) >= _LARGE * len(bodies)
+        whole = [(token, body) for token, body in zip(tokens, bodies, strict=True) if body is not None]
+        if len(whole) < len(tokens):
+            self._drop_bodiless(name, [token for token, body in zip(tokens, bodies, strict=True) if body is None])
+        claimed = [delivery_of(token, body, name, deadline, now) for token, body in whole]
+        if dropped and claimed:
+            claimed[0].gap = dropped
+        return claimed
+
+    def _drop_bodiless(self, name: str, tokens: list[bytes]) -> None:
+        """Let go of claims whose message is gone, and tell it."""
+        self._line.run([ACK.call((self._key(name, b"m"),), tokens)], timeout=SETTLE_TIMEOUT)
+        for token in tokens:
+            self._held.pop(token, None)
+        self._losses.note_ids(name, [token[:-9].hex() for token in tokens])
+
+    def _block_for(self, found: _Found) -> float:
+        bounds = [_LONGEST_BLOCK]
+        if found.look_again is not None:
+            bounds.append(found.look_again)
+        if self._shortest_expires is not None:
+            bounds.append(self._shortest_expires / 4)
+        return max(min(bounds), _SHORTEST_BLOCK)
+
+    def _rotate_behind(self, name: str) -> None:
+        """Begin after the queue that was served last."""
+        self._names.rotate(-1 - self._names.index(name))
+
+    def _verify_bindings(self, end: float) -> None:
+        """See now and then whether the bindings of our queues are still there."""
+        now = self._clock.monotonic()
+        if not self._bound or now < self._verify_at:
+            return
+        self._verify_at = now + _VERIFY_EVERY
+        for name in self._bound & set(self._names):
+            self._server.mend_bindings(name, timeout=max(end - now, _LONGEST_BLOCK))
+
+    # -- settling --------------------------------------------------------------------------------------------------
+
+    def ack(self, deliveries: Sequence[Received], *, timeout: float = SETTLE_TIMEOUT) -> Sequence[Received]:
+        """See `Receiver.ack`."""
+        return self._settle(deliveries, ACK, (), timeout)
+
+    def release(
+        self,
+        deliveries: Sequence[Received],
+        *,
+        delay: float = 0.0,
+        counted: bool = True,
+        timeout: float = SETTLE_TIMEOUT,
+    ) -> Sequence[Received]:
+        """See `Receiver.release`."""
+        return self._settle(deliveries, RELEASE, (round(delay * 1000), 0 if counted else 1), timeout)
+
+    def extend(
+        self, deliveries: Sequence[Received], *, visibility_timeout: float, timeout: float = SETTLE_TIMEOUT
+    ) -> Sequence[Received]:
+        """See `Receiver.extend`."""
+        deadline = self._clock.monotonic() + visibility_timeout
+        lost = self._settle(deliveries, EXTEND, (round(visibility_timeout * 1000),), timeout, keep=True)
+        refused = set(map(id, lost))
+        for received in deliveries:
+            if id(received) not in refused:
+                received.deadline = deadline
+        return lost
+
+    def close(self, *, timeout: float) -> None:
+        """See `Receiver.close`."""
+        end = self._clock.monotonic() + timeout
+        self._closed = True
+        if not self._turn.acquire(blocking=False):
+            self._client.unblock(self._line.id)
+            if not self._turn.acquire(timeout=timeout):
+                raise OperationTimeout("a receive that waits could not be ended")
+        try:
+            left: defaultdict[str, list[bytes]] = defaultdict(list)
+            for token, queue in self._held.items():
+                left[queue].append(token)
+            self._held.clear()
+            for queue, tokens in left.items():
+                call = RELEASE.call((self._key(queue, b"m"),), (0, 0, *tokens))
+                self._client.run([call], timeout=self._left(end), slot_key=self._key(queue, b"m"))
+        finally:
+            self._line.close()
+            self._turn.release()
+
+    def _settle(
+        self, deliveries: Sequence[Received], script: Any, args: tuple[Any, ...], timeout: float, *, keep: bool = False
+    ) -> list[Received]:
+        lost, held = self._fence(deliveries)
+        end = self._clock.monotonic() + timeout
+        for queue, group in self._by_queue(held).items():
+            for at in range(0, len(group), _SETTLE_AT_ONCE):
+                some = group[at : at + _SETTLE_AT_ONCE]
+                key = self._key(queue, b"m")
+                call = script.call((key,), (*args, *(received.receipt for received in some)))
+                (numbers,) = self._client.run([call], timeout=self._left(end), slot_key=key)
+                lost += [some[number - 1] for number in numbers]
+                if not keep:
+                    self._forget(some)
+        return lost
+
+    def _fence(self, deliveries: Sequence[Received]) -> tuple[list[Received], list[Received]]:
+        """Divide into those whose lease has ended, and those that may be shown to the server."""
+        now = self._clock.monotonic()
+        lost: list[Received] = []
+        held: list[Received] = []
+        for received in deliveries:
+            (held if now < received.deadline else lost).append(received)
+        self._forget(lost)
+        return lost, held
+
+    def _forget(self, deliveries: Sequence[Received]) -> None:
+        for received in deliveries:
+            self._held.pop(received.receipt, None)
+
+    def _by_queue(self, deliveries: Sequence[Received]) -> dict[str, list[Received]]:
+        groups: dict[str, list[Received]] = {}
+        for received in deliveries:
+            groups.setdefault(received.queue, []).append(received)
+        return groups
+
+    def _key(self, queue: str, suffix: bytes) -> bytes:
+        return self._server.key(queue) + suffix
+
+    def _left(self, end: float) -> float:
+        return max(end - self._clock.monotonic(), 0.05)
