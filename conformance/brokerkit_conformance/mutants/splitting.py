@@ -6,7 +6,6 @@ import contextlib
 import json
 import sys
 import threading
-import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Final
@@ -100,7 +99,7 @@ def children_inherit_held_locks() -> None:
     def make(store: Any) -> Any:
         def mutated(self: Any, *args: Any) -> None:
             store(self, *args)
-            time.sleep(0.005)
+            threading.Event().wait(0.005)
 
         return mutated
 
