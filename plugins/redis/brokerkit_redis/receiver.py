@@ -89,7 +89,11 @@ class RedisReceiver(Receiver):
 
     def _claim(self, limit: int, acks: Sequence[Received]) -> tuple[_Found, list[Received]]:
         """Ack and claim, in one round trip."""
-        groups = [*self._by_queue(acks).items()]
+        groups = [
+            (queue, group[at : at + _SETTLE_AT_ONCE])
+            for queue, group in self._by_queue(acks).items()
+            for at in range(0, len(group), _SETTLE_AT_ONCE)
+        ]
         calls = [ACK.call((self._key(queue, b"m"),), [r.receipt for r in group]) for queue, group in groups]
         began = self._clock.monotonic()
         replies = self._line.run([*calls, self._claim_call(limit)], timeout=self._server.patience)

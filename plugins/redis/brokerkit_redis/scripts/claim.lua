@@ -37,7 +37,8 @@ local function merge(K, priority, back, count, tokens, ids)
     end
   end
   if w > 1 then call('LPOP', key, w - 1) end
-  in_chunks('ZREM', K .. 'z', {unpack(back, 1, b - 1)})
+  for i = #back, b, -1 do back[i] = nil end
+  in_chunks('ZREM', K .. 'z', back)
 end
 
 local function take(K, used, count)

@@ -3,6 +3,9 @@
 
 local call = redis.call
 
+-- before Redis 7 a script may write after it has asked for the time only if its effects are what is replicated
+if redis.replicate_commands then redis.replicate_commands() end
+
 local function now_ms()
   local t = call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)

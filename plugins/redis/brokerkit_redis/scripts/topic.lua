@@ -2,6 +2,7 @@
 -- KEYS: the topic's key. ARGV: its database or empty; the version that the caller knows; then "add" or "remove", and fields
 -- with their values (of "remove" without). Without these it reads.
 -- Returns {1} if done; {0, bindings…} if there are others now, or if it was to read.
+if redis.replicate_commands then redis.replicate_commands() end
 if ARGV[1] ~= '' then redis.call('SELECT', ARGV[1]) end
 if not ARGV[3] or (ARGV[2] ~= '*' and (redis.call('HGET', KEYS[1], '') or '') ~= ARGV[2]) then
   return {0, redis.call('HGETALL', KEYS[1])}
