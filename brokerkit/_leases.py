@@ -55,6 +55,7 @@ class Leases:
         self._condition = threading.Condition()
         self._napping = True
         self._idle = True
+        self._stirred = False
         self._closed = False
         self._next_extension = float("inf")
         self._thread: threading.Thread | None = None
@@ -132,6 +133,7 @@ class Leases:
         """Let the tending thread look again, and start it if there is none."""
         with self._condition:
             self._napping = self._idle = False  # it will look; until it does, once is enough
+            self._stirred = True
             self._condition.notify_all()
             if self._thread is None and not self._closed:
                 self._thread = threading.Thread(target=self._tend, name="brokerkit-leases", daemon=True)
@@ -165,6 +167,10 @@ class Leases:
             # the flags go up before the look: who adds work after the look sees them, and wakes us
             self._napping = self._idle = True
             pause = self._pause()
+            if self._stirred:
+                # what woke us may be settled by now, and more comes: stay up for a while, not to be woken for each
+                self._stirred = False
+                pause = LINGER if pause is None else min(pause, LINGER)
             self._idle = pause is None
             self._napping = pause is None or pause > LINGER
             if not self._closed and (pause is None or pause > 0):

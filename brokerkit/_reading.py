@@ -121,5 +121,9 @@ class ResultReader:
     def _result(self, key: str, record: Record | None) -> Result:
         if record is None or record.expired:
             return Result(key=key, state=State.UNKNOWN, lost="expired" if record else self.known.reason(key))
-        self._observe(record)
-        return decode_record(key, record.value, self._codec, self._allowed)
+        result = decode_record(key, record.value, self._codec, self._allowed)
+        if isinstance(result.problem, MalformedResult):
+            self._observe(record)
+        else:
+            self.known.note(key, result._ends_at)  # noqa: SLF001 - ours, and no user's
+        return result

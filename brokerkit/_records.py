@@ -74,6 +74,7 @@ class Result:
     lost: str | None = None
     problem: BrokerkitError | None = None
     _value: Any = field(default=None, repr=False)
+    _ends_at: float | None = field(default=None, repr=False, compare=False)
 
     @property
     def value(self) -> Any:
@@ -174,6 +175,7 @@ def decode_record(key: str, record: bytes, codec: Codec, allowed: Allowed) -> Re
         meta=header.meta,
         problem=problem_of_value,
         _value=value,
+        _ends_at=header.ends_at,
     )
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias, final
 
 from brokerkit.abc import Clock
-from brokerkit.errors import BrokerkitError
+from brokerkit.errors import BrokerkitError, OperationTimeout
 from brokerkit.models import Record
 
 __all__ = ["TimeIsUp", "Waiting"]
@@ -28,7 +28,7 @@ _FIRST_PAUSE: Final = 0.001
 _LAST_PAUSE: Final = 0.05
 _GROWTH: Final = 1.5
 _TURN: Final = 1.0
-_LEAST_LOOK: Final = 0.1  # seconds that one look may take, though the waiter has less: a timeout of 0 looks once
+_LEAST_LOOK: Final = 0.5  # seconds that one look may take, though the waiter has less: a timeout of 0 looks once
 _LEAST_WATCH: Final = 0.001
 _LONGEST_SLEEP: Final = 3600.0  # Condition.wait refuses infinity
 
@@ -223,7 +223,11 @@ class Waiting:
             progress = False
             for key, answer in answers.items():
                 if isinstance(answer, BrokerkitError) and answer.retryable and patience < self._patience:
-                    _finish(ticket, answer)  # its time was too short to say that the store is down for everybody
+                    # its time was too short to say that the store is down for everybody
+                    if isinstance(answer, OperationTimeout):
+                        ticket.looked = True  # and if that was all its time, then its time is up
+                    else:
+                        _finish(ticket, answer)
                 else:
                     progress |= self._hand_out(key, answer, look[key])
             if self._watch is None and self._leader is ticket:

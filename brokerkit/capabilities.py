@@ -184,6 +184,8 @@ class Capabilities:
         max_name: bytes of a queue's or topic's name.
         evictable: which state the server may drop by itself.
         group_commit: single sends of many threads are worth combining, as each commit costs a disk's flush.
+        failover: a URL may name several hosts of one server; the next is used when one is away.
+        tls: connections can be encrypted; a server without a trusted certificate for its host is refused.
     """
 
     product: str
@@ -212,6 +214,8 @@ class Capabilities:
     max_name: int
     evictable: tuple[str, ...]
     group_commit: bool
+    failover: Literal[True] | Missing
+    tls: Literal[True] | Missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,9 @@
-"""Write the generated parts of docs/*.md anew, from the code and the installed plugins: `make docs`.
+"""Write the generated parts of docs/*.md and of the plugins' pages anew, from the code and the installed plugins: `make docs`.
 
 A generated part stands between two comments, and the first says what belongs there:
 
     <!-- generated: options brokerkit.options:BrokerOptions -->  a table of the options of a class
-    <!-- generated: capabilities memory:// sqlite:///x.db -->    a table of what these engines promise
+    <!-- generated: capabilities memory:// sqlite:///x.db -->    a table of what these engines promise, options in URLs included
     <!-- generated: schemes -->                                  a table of the installed plugins
     <!-- generated: source brokerkit/abc.py Receiver.ack -->     an excerpt: a class without its methods, a function, a name
     <!-- generated: outline brokerkit/abc.py Receiver -->        the methods of a class, each with its first sentence
@@ -51,9 +51,15 @@ def capabilities(*urls: str) -> Iterator[str]:
     columns = {text.removeprefix("results="): dict(_promises(text)) for text in urls}
     names = list(dict.fromkeys(name for column in columns.values() for name in column))
     yield from _table(
-        ("promise", *(f"`{url.partition('://')[0]}`" for url in columns)),
+        ("promise", *(f"`{_short(url)}`" for url in columns)),
         ((f"`{name}`", *(column.get(name, "") for column in columns.values())) for name in names),
     )
+
+
+def _short(url: str) -> str:
+    """Return what tells a URL from others of an example: the scheme, and options."""
+    query = url.partition("?")[2]
+    return url.partition("://")[0] + (f"://…?{query}" if query else "")
 
 
 def _promises(text: str) -> Iterator[tuple[str, str]]:
@@ -183,7 +189,7 @@ def rendered(text: str) -> str:
 def main() -> int:
     """Write or check all pages."""
     stale = []
-    for path in sorted(DOCS.glob("*.md")):
+    for path in sorted([*DOCS.glob("*.md"), *ROOT.glob("plugins/*/README.md")]):
         before = path.read_text()
         after = rendered(before)
         if before != after:

@@ -56,6 +56,8 @@ TRANSPORT = Capabilities(
     max_name=255,
     evictable=(),
     group_commit=False,
+    failover=Absent("there is one loft"),
+    tls=Impossible("a pigeon carries what everybody can read"),
 )
 RESULTS = ResultCapabilities(
     product="pigeon 1.0",

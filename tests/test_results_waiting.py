@@ -15,7 +15,9 @@ import pytest
 from brokerkit._clock import SYSTEM_CLOCK
 from brokerkit.errors import (
     Closed,
+    ConnectionLost,
     InvalidOption,
+    OperationTimeout,
     ResultLost,
     ResultTimeout,
     TransportError,
@@ -104,6 +106,18 @@ def test_a_timeout_that_makes_no_sense_is_refused(store, timeout):
 def test_result_timeout_is_a_timeout_error(store):
     with pytest.raises(TimeoutError):
         store.reserve("job").result(0)
+
+
+def test_a_store_too_slow_for_a_short_wait_is_a_result_that_did_not_come_in_time(url, clock):
+    with results(url, clock=clock, timeout=5, retry_policy={"max_retries": 0}) as store:
+        faults = Faults(store.backend)
+        faults.fail("get", OperationTimeout("no answer"))
+        with pytest.raises(ResultTimeout, match="after 0 s"):
+            store.pending("job").result(0)
+        faults.fail("get", ConnectionLost("cut"))
+        with pytest.raises(ConnectionLost):
+            store.pending("job").result(0)
+        assert faults.calls["get"] == 2
 
 
 def test_done_is_true_when_waiting_is_over(store, other):

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from brokerkit.errors import PluginBroken, UnknownScheme, nearest
 
-__all__ = ["GROUP", "Benchmark", "Contender", "Goal", "Threads", "find"]
+__all__ = ["GROUP", "Benchmark", "Contender", "Extra", "Goal", "Threads", "extras_of", "find"]
 
 GROUP: Final = "brokerkit.benchmarks"
 
@@ -94,6 +94,31 @@ class Goal(Protocol):
     def value(self) -> float: ...  # noqa: D102
 
 
+class Extra(Protocol):
+    """A cell that one engine has beside those of all.
+
+    Attributes:
+        name: what goals refer to.
+        title: for people.
+        unit: of its figures, for people.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - see Attributes
+    @property
+    def title(self) -> str: ...  # noqa: D102
+    @property
+    def unit(self) -> str: ...  # noqa: D102
+
+    def turn(self, folder: Path, /) -> Mapping[str, float]:
+        """Measure all its contenders once, and return their figures by name; brokerkit's own is "brokerkit".
+
+        Args:
+            folder: for all extra cells of the run, in the one that all contenders' folders are in.
+        """
+        ...
+
+
 class Benchmark(Protocol):
     """One engine's benchmark.
 
@@ -104,6 +129,8 @@ class Benchmark(Protocol):
         peer: the name of the contender that does brokerkit's job.
         goals: what brokerkit shall reach.
         modules: modules whose time to import is compared with brokerkit's.
+
+    It may also have `extras`, a sequence of `Extra`.
     """
 
     title: str
@@ -124,6 +151,12 @@ class Benchmark(Protocol):
     def versions(self) -> Mapping[str, str]:
         """Return what is measured, by name."""
         ...
+
+
+def extras_of(benchmark: Benchmark) -> Sequence[Extra]:
+    """Return the cells that only this engine has."""
+    extras: Sequence[Extra] = getattr(benchmark, "extras", ())
+    return extras
 
 
 def find(name: str) -> Benchmark:

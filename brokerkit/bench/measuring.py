@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, final
 
 from brokerkit.bench.cells import CELLS, Cell, Entrant, Sample, bodies
-from brokerkit.bench.contract import Benchmark, Contender
+from brokerkit.bench.contract import Benchmark, Contender, extras_of
 from brokerkit.bench.deep import Depths, depths
 from brokerkit.bench.imports import Import, imports
 from brokerkit.bench.latency import latencies
@@ -60,6 +60,7 @@ class Figures:
         latency: seconds, of each entrant's messages.
         deep: see `Depths`.
         imports: see `Import`.
+        extras: figures of each turn, by the extra cell's name and the contender's.
         notes: what contenders do less than the others.
     """
 
@@ -67,6 +68,7 @@ class Figures:
     latency: dict[str, list[float]] = field(default_factory=dict)
     deep: list[Depths] = field(default_factory=list)
     imports: list[Import] = field(default_factory=list)
+    extras: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
 
 
@@ -110,6 +112,7 @@ class Run:
                 self._tell(f"round {number + 1} of {self._settings.rounds}")
                 self._cells(turned(entrants, number), warm_up=False)
                 self._latency(turned(entrants, number))
+                self._extras()
         if self._settings.deep:
             self._deep()
         self._tell("imports")
@@ -164,6 +167,13 @@ class Run:
             mode = entrant.mode or self._modes[0]
             measured = latencies(self._name, entrant, mode=mode, count=self._settings.pings)
             self.figures.latency.setdefault(entrant.name, []).extend(measured)
+
+    def _extras(self) -> None:
+        folder = self._folder / "extras"
+        folder.mkdir(exist_ok=True)
+        for extra in extras_of(self._brought):
+            for name, figure in extra.turn(folder).items():
+                self.figures.extras.setdefault(extra.name, {}).setdefault(name, []).append(figure)
 
     def _deep(self) -> None:
         for make, mode in self._line_up():

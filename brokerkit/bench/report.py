@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any, final
 
 from brokerkit.bench.cells import CELLS
-from brokerkit.bench.contract import Benchmark, Goal
+from brokerkit.bench.contract import Benchmark, Goal, extras_of
 from brokerkit.bench.facts import machine, package_versions
 from brokerkit.bench.measuring import Figures, Settings
 from brokerkit.bench.ours import BROKERKIT
@@ -79,6 +79,7 @@ class Report:
         settings: how it was run.
         figures: all that was measured.
         rows: all cells.
+        extras: the cells that only this engine has.
         goals: those that this run can tell of.
     """
 
@@ -98,6 +99,7 @@ class Report:
         self.versions = dict(versions)
         self.settings = settings
         self.figures = figures
+        self.extras = list(extras_of(brought))
         self.rows = [row for mode in self.modes for row in self._rows(mode)]
         self.goals = [met for goal in brought.goals if (met := self._judge(goal)) is not None]
 
@@ -126,6 +128,11 @@ class Report:
         measured = self.figures.latency.get(f"{contender} {mode}") or self.figures.latency.get(contender)
         return median(measured) if measured else None
 
+    def extra_figure(self, name: str, contender: str) -> float | None:
+        """Return a contender's median in an extra cell."""
+        measured = self.figures.extras.get(name, {}).get(contender)
+        return median(measured) if measured else None
+
     def document(self) -> dict[str, Any]:
         """Return it for JSON; the keys stay as they are."""
         return {
@@ -136,6 +143,7 @@ class Report:
             "notes": self.figures.notes,
             "cells": [asdict(row) for row in self.rows],
             "latency_seconds": self.figures.latency,
+            "extras": self.figures.extras,
             "deep": [asdict(one) | {"ratio": one.ratio} for one in self.figures.deep],
             "imports": [asdict(one) for one in self.figures.imports],
             "goals": [asdict(goal) for goal in self.goals],
@@ -170,7 +178,7 @@ class Report:
             return None
         met = measured >= goal.value if goal.bound == "at least" else measured <= goal.value
         return Met(
-            goal=_in_words(goal),
+            goal=_in_words(goal, {extra.name: extra.title for extra in self.extras}),
             cell=goal.cell,
             mode=goal.mode,
             versus=goal.versus,
@@ -193,6 +201,9 @@ class Report:
             return max(ours_deep, default=None)
         if goal.cell == "import":
             return next((float(len(one.clients)) for one in self.figures.imports if one.module == BROKERKIT), None)
+        if goal.cell in {extra.name for extra in self.extras}:
+            ours, theirs = self.extra_figure(goal.cell, BROKERKIT), self.extra_figure(goal.cell, goal.versus)
+            return ours / theirs if ours and theirs else None
         size = _GOAL_SIZE if _GOAL_SIZE in self.settings.sizes else self.settings.sizes[-1]
         return self.ratio(goal.cell, size, mode, goal.versus)
 
@@ -203,12 +214,16 @@ def report_of(brought: Benchmark, settings: Settings, figures: Figures) -> Repor
     return Report(brought, settings, figures, machine=machine(), versions=versions)
 
 
-def _in_words(goal: Goal) -> str:
-    titles = {cell.name: cell.title for cell in CELLS} | {
-        "latency": "latency of an idle consumer in another process, median",
-        "deep": "cost of a claim, 1,000,000 waiting against 1,000",
-        "import": "clients of brokers that `import brokerkit` loads",
-    }
+def _in_words(goal: Goal, extras: Mapping[str, str]) -> str:
+    titles = (
+        {cell.name: cell.title for cell in CELLS}
+        | dict(extras)
+        | {
+            "latency": "latency of an idle consumer in another process, median",
+            "deep": "cost of a claim, 1,000,000 waiting against 1,000",
+            "import": "clients of brokers that `import brokerkit` loads",
+        }
+    )
     mode = f" ({goal.mode})" if goal.mode else ""
     if goal.cell == "latency" and not goal.versus:
         return f"{titles[goal.cell]}{mode}: {goal.bound} {goal.value * 1000:g} ms"

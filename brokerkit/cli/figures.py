@@ -13,6 +13,8 @@ from brokerkit.cli.terminal import Terminal, table
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from brokerkit.bench.contract import Extra
+
 __all__ = ["markdown_page", "tables"]
 
 
@@ -117,12 +119,23 @@ def _others(report: Report) -> Iterator[tuple[str, Sequence[str], list[tuple[str
             (d.name, str(d.prefetch), f"{d.shallow_us:.1f}", f"{d.deep_us:.1f}", f"{d.ratio:.2f}") for d in figures.deep
         ]
         yield "Cost of consuming a message by those that wait behind it, µs", columns, rows
+    if figures.extras:
+        rows = [row for extra in report.extras for row in _extra(report, extra)]
+        yield "In particular", ("", "unit", "brokerkit", "the other", "", "×"), rows
     if figures.imports:
         rows = [
             (f"import {one.module}", f"{one.seconds * 1000:.0f}", str(one.modules), ", ".join(one.clients) or "none")
             for one in figures.imports
         ]
         yield "Import", ("", "ms", "modules", "clients of brokers"), rows
+
+
+def _extra(report: Report, extra: Extra) -> Iterator[tuple[str, ...]]:
+    ours = report.extra_figure(extra.name, BROKERKIT)
+    for name in report.figures.extras.get(extra.name, {}):
+        theirs = report.extra_figure(extra.name, name)
+        if name != BROKERKIT and ours and theirs:
+            yield extra.title, extra.unit, f"{ours:,.0f}", name, f"{theirs:,.0f}", _figure(ours / theirs)
 
 
 def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

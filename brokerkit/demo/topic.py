@@ -17,6 +17,7 @@ __all__ = ["Heard", "second_virtual_host", "tell_the_subscribers"]
 
 _PATTERNS: Final = {"audit": "#", "europe": "eu.#"}
 _KEYS: Final = ("eu.paid", "us.paid")
+_SPACE: Final = "the option fanout_prefix"
 _ARRIVAL_SECONDS: Final = 10.0
 _SILENCE_SECONDS: Final = 0.3
 _TRY_SECONDS: Final = 5.0
@@ -77,9 +78,12 @@ def tell_the_subscribers(aim: Target, plan: Plan) -> Heard:
     Raises:
         BrokerkitError: the broker refused something.
     """
-    with aim.broker() as near, ExitStack() as stack:
+    with ExitStack() as stack:
         isolated_by, far = second_virtual_host(aim, f"{plan.queue}-far")
         stack.enter_context(closing(far))
+        # a space of its own on either side: one virtual host must not have a topic in a space and outside of one
+        own_space = _space(aim, f"{plan.queue}-near") if isolated_by == _SPACE else None
+        near = stack.enter_context(aim.broker(url=own_space))
         told = Heard(isolated_by=isolated_by)
         sides = [_Side("near", near, plan), _Side("far", far, plan)]
         for side in sides:
@@ -123,9 +127,9 @@ def _candidates(aim: Target, name: str) -> Iterator[tuple[str, URL]]:
     if "virtual_host" in known:
         query = dict(url.query)
         here = query.get("virtual_host", "")
-        query["virtual_host"] = str(int(here) + 1) if here.isdecimal() else name
-        yield "the option virtual_host", url.with_query(query.items())
-    elif url.hosts or not url.path:  # else the path is a file's
+        for other in (str(int(here) + 1),) if here.isdecimal() else (name, "1"):
+            yield "the option virtual_host", url.with_query({**query, "virtual_host": other}.items())
+    if url.hosts or not url.path:  # else the path is a file's
         here = url.virtual_host
         path = f"/{int(here or 0) + 1}" if here.isdecimal() or not here else f"/{name}"
         for other in dict.fromkeys((path, f"/{name}")):
@@ -142,7 +146,11 @@ def _candidates(aim: Target, name: str) -> Iterator[tuple[str, URL]]:
                 ),
             )
     if "fanout_prefix" in known:
-        yield "the option fanout_prefix", url.with_query({**dict(url.query), "fanout_prefix": name}.items())
+        yield _SPACE, _space(aim, name)
+
+
+def _space(aim: Target, name: str) -> URL:
+    return aim.broker_url.with_query({**dict(aim.broker_url.query), "fanout_prefix": name}.items())
 
 
 def _listen(side: _Side, queue: str, expected: int) -> tuple[int, int]:

@@ -46,6 +46,8 @@ CAPABILITIES = Capabilities(
     max_name=255,
     evictable=(),
     group_commit=False,
+    failover=Impossible("it is embedded: there is no host"),
+    tls=Impossible("it is embedded: nothing leaves the process"),
 )
 
 _servers: dict[tuple[int, str], MemoryServer] = {}

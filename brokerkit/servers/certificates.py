@@ -31,6 +31,9 @@ authorityKeyIdentifier = keyid
 subjectAltName = IP:127.0.0.1, DNS:localhost
 """
 _DAYS: Final = "365"
+_CA_KEY: Final = "ca.key"
+_REQUEST: Final = "request.pem"
+_LEAF: Final = "leaf.cnf"
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,8 @@ class Certificates:
             ServerFailed: it failed; the text says how.
         """
         made = cls(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
-        ca_key, request = folder / "ca.key", folder / "request.pem"
-        settings, leaf_settings = folder / "ca.cnf", folder / "leaf.cnf"
+        ca_key, request = folder / _CA_KEY, folder / _REQUEST
+        settings, leaf_settings = folder / "ca.cnf", folder / _LEAF
         settings.write_text(_SETTINGS.format(name="brokerkit test authority"))
         leaf_settings.write_text(_SETTINGS.format(name="127.0.0.1"))
         for key in (ca_key, made.key):
@@ -66,10 +69,25 @@ class Certificates:
             "req", "-x509", "-new", "-key", ca_key, "-config", settings, "-extensions", "authority", *issue, made.ca
         )
         _openssl("req", "-new", "-key", made.key, "-config", leaf_settings, "-out", request)
-        signed_by = ("-CA", made.ca, "-CAkey", ca_key, "-set_serial", "1")
-        extensions = ("-extfile", leaf_settings, "-extensions", "leaf")
-        _openssl("x509", "-req", "-in", request, *signed_by, *extensions, *issue, made.cert)
+        made._sign("1", _DAYS, made.cert)
         return made
+
+    def expired(self) -> Path:
+        """Make a certificate for the same key, by the same authority, that has expired; return its file.
+
+        Raises:
+            ServerFailed: openssl failed, or these files are none that `make` made.
+        """
+        path = self.cert.with_name("expired.pem")
+        self._sign("2", "-1", path)
+        return path
+
+    def _sign(self, serial: str, days: str, path: Path) -> None:
+        folder = self.ca.parent
+        signed_by = ("-CA", self.ca, "-CAkey", folder / _CA_KEY, "-set_serial", serial)
+        extensions = ("-extfile", folder / _LEAF, "-extensions", "leaf")
+        issue = ("-days", days, "-sha256", "-out", path)
+        _openssl("x509", "-req", "-in", folder / _REQUEST, *signed_by, *extensions, *issue)
 
 
 def _openssl(*words: str | Path) -> None:

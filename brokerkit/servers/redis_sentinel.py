@@ -64,11 +64,12 @@ class RedisSentinel(Fleet):
         return second if self.master is first else first
 
     def url(self, *, database: int = 0) -> str:
-        """The URLs of the sentinels, with semicolons between them; a client needs `master_name` as well."""
+        """The URLs of the sentinels, apart by semicolons, with the database in the first; a client needs `master_name` too."""
         if external := self._external():
             return external.url
         ports = [sentinel.facts.port for sentinel in self.sentinels]
-        return ";".join(f"sentinel://127.0.0.1:{port}" for port in ports) + f"/{database}"
+        first, *others = (f"sentinel://127.0.0.1:{port}" for port in ports)
+        return ";".join([f"{first}/{database}", *others])
 
     def _together(self) -> bool:
         if external := self._external():

@@ -21,6 +21,7 @@ from brokerkit.errors import BrokerkitError
 from brokerkit.results import results
 from brokerkit_conformance.faults import clock_from_environment
 from brokerkit_conformance.load_actor import perform_here
+from brokerkit_conformance.mortal import end_with
 
 if TYPE_CHECKING:
     from brokerkit import Broker, Consumer, Delivery
@@ -33,6 +34,7 @@ _PATIENCE: Final = 10.0
 def main() -> int:
     """Do what the orders say."""
     orders = json.loads(sys.stdin.readline())
+    end_with(orders["parent"])
     verb, *names = orders["words"]
     if orders["prepare"]:
         where, argument = orders["prepare"]

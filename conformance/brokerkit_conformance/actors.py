@@ -8,14 +8,19 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Final, Self
 
 __all__ = ["Actor"]
 
 _PATIENCE: Final = 25.0
+
+_starter: Final = ThreadPoolExecutor(1, thread_name_prefix="starter-of-actors")
+"""Starts every actor: each ends with the thread that started it, and this one ends with the whole run (see `mortal`)."""
 
 
 class Actor:
@@ -43,14 +48,16 @@ class Actor:
         prepare: tuple[str, str] | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        self._process = subprocess.Popen(
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - no pipe: nobody reads it while the actor works, and it would fill
+        self._process = _starter.submit(
+            subprocess.Popen,
             [sys.executable, "-m", "brokerkit_conformance.actor"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._said,
             text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **(env or {})},
-        )
+        ).result()
         self.pid = self._process.pid
         self._log: list[dict[str, Any]] = []
         self._news = threading.Condition()
@@ -62,6 +69,7 @@ class Actor:
             "options": dict(options),
             "words": list(words),
             "settings": dict(settings),
+            "parent": os.getpid(),
         }
         orders["prepare"] = list(prepare) if prepare else None
         assert self._process.stdin is not None  # noqa: S101 - for the type checker
@@ -115,7 +123,7 @@ class Actor:
         """Wait for its end, and return its exit code."""
         code = self._process.wait(within)
         self._reader.join(within)
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+        for stream in (self._process.stdin, self._process.stdout, self._said):
             if stream is not None:
                 stream.close()
         return code
@@ -134,6 +142,7 @@ class Actor:
         if self._ended:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(1.0)  # its log has ended, so it is about to
-        if self._process.poll() is None or self._process.stderr is None:
+        if self._process.poll() is None or self._said.closed:
             return ""
-        return self._process.stderr.read()[-2000:]
+        self._said.seek(0)
+        return self._said.read()[-2000:]

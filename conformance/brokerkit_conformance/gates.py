@@ -153,6 +153,7 @@ _POWERS: Final[Mapping[str, Callable[[Any], str | None]]] = {
     "dlq": _fact(lambda _: True, ""),  # the core's own
     "evictable": _fact(lambda _: True, ""),  # what no server drops by itself, a person at its own client can
     "durable": _fact(lambda c: c.durability.kill, "does not survive a kill"),
+    "failover": _field("failover"),
     "fanout": _field("fanout"),
     "fanout.durable": _fanout(lambda f: f.durable, "fanout is not durable"),
     "fanout.pattern": _fanout(lambda f: f.patterns, "fanout has no patterns"),
@@ -169,6 +170,7 @@ _POWERS: Final[Mapping[str, Callable[[Any], str | None]]] = {
     "redrive": _fact(lambda _: True, ""),  # the core's own
     "routing": _fact(lambda _: False, "by the contract a publish to nobody is fine"),
     "stats": _fact(lambda c: bool(c.depth), "cannot count"),
+    "tls": _field("tls"),
     "ttl": _field("message_ttl"),
     "vanish": _field("queue_expires"),
 }

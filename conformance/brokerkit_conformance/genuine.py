@@ -7,6 +7,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from importlib import metadata
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -38,7 +39,8 @@ def not_as_written(kind: type[Any]) -> list[str]:
     """Return the functions of a plugin's package that are not what its files say.
 
     Only functions that stand in their class or module without a decorator are looked at: what a decorator makes of the
-    others is the plugin's own business.
+    others is the plugin's own business. Where an import hook compiled a module, as pytest does with its plugins, functions
+    with an assert are not looked at: those are what such hooks rewrite.
     """
     package = kind.__module__.partition(".")[0]
     modules = [m for name, m in sorted(sys.modules.items()) if name.partition(".")[0] == package]
@@ -55,8 +57,9 @@ def _replaced(module: ModuleType) -> Iterator[str]:
         return
     source = path.read_bytes()
     written = _codes(compile(source, str(path), "exec", dont_inherit=True, optimize=sys.flags.optimize))
-    for owner, names in _undecorated(ast.parse(source), module):
-        for name in names:
+    hooked = type(getattr(module.__spec__, "loader", None)) is not SourceFileLoader
+    for owner, body in _bodies(ast.parse(source), module):
+        for name in _plain(body) - (_asserting(body) if hooked else set()):
             found = vars(owner).get(name)
             if isinstance(found, FunctionType) and found.__code__ in written:
                 continue
@@ -72,18 +75,24 @@ def _codes(code: CodeType) -> set[CodeType]:
     return found
 
 
-def _undecorated(tree: ast.Module, module: ModuleType) -> Iterator[tuple[Any, set[str]]]:
-    """Yield the module and its classes, each with the names of the functions that stand in it just so, and once."""
-    yield module, _plain(tree.body)
+def _bodies(tree: ast.Module, module: ModuleType) -> Iterator[tuple[Any, list[ast.stmt]]]:
+    """Yield the module and its classes, each with what stands in it."""
+    yield module, tree.body
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and not node.keywords:
             with contextlib.suppress(AttributeError):
                 owner = getattr(module, node.name)
                 if isinstance(owner, type) and owner.__module__ == module.__name__:
-                    yield owner, _plain(node.body)
+                    yield owner, node.body
+
+
+def _asserting(body: list[ast.stmt]) -> set[str]:
+    functions = [node for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return {f.name for f in functions if any(isinstance(inner, ast.Assert) for inner in ast.walk(f))}
 
 
 def _plain(body: list[ast.stmt]) -> set[str]:
+    """Return the names of the functions that stand there just so, and once."""
     defined = [node for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     names = [node.name for node in defined]
     bound = {

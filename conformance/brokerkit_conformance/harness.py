@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +18,7 @@ from brokerkit_conformance.model import HarnessError, NotRun
 if TYPE_CHECKING:
     from brokerkit_conformance.storage import StorageMap
 
-__all__ = ["GROUP", "Admin", "FullServer", "Harness", "MovableClock", "ServerControl", "load"]
+__all__ = ["GROUP", "Admin", "FullServer", "Harness", "MovableClock", "SecureServer", "ServerControl", "load"]
 
 GROUP: Final = "brokerkit.conformance"
 
@@ -120,6 +120,23 @@ class FullServer:
     bound: Callable[[bool], object]
 
 
+@dataclass(frozen=True, slots=True)
+class SecureServer:
+    """A server that speaks TLS, on this machine, and ways to it that must not be gone.
+
+    Attributes:
+        url: it works: the certificate is trusted, valid, and for the URL's host.
+        untrusted: URLs that are to be refused, by the reason: "wrong authority", "wrong host", "expired".
+        plain: a URL that asks for TLS where a server of the same kind speaks none; None if there is no such server.
+        options: keywords for every `brokerkit.connect` to them.
+    """
+
+    url: str
+    untrusted: Mapping[str, str]
+    plain: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Harness:
     """How to reach one engine. Override what applies; what is not overridden makes its cases NOT_RUN, never passed.
 
@@ -193,6 +210,10 @@ class Harness:
         Reasons: "loading", it is about to start; "read only"; "full"; "throttled", it is asked too much.
         """
         return {}
+
+    def tls(self) -> SecureServer | None:
+        """Return a server that speaks TLS, and how it must not be reached, if there can be one; with a password, if possible."""
+        return None
 
     def evicting_urls(self) -> tuple[str | None, str | None]:
         """Return a broker URL and a result store URL of a server that may drop what it stores; None where there is none."""

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import brokerkit
 from brokerkit import Broker, Event
+from brokerkit_conformance.mortal import end_with
 
 __all__ = ["Orders", "main", "tell"]
 
@@ -59,6 +60,7 @@ class Orders:
 def main() -> int:
     """Do what the orders say."""
     given = json.loads(sys.stdin.readline())
+    end_with(given["parent"])
     if given["prepare"]:
         where, argument = given["prepare"]
         module, _, function = where.partition(":")

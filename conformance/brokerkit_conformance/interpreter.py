@@ -11,13 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from brokerkit_conformance import mortal
+
 __all__ = ["ask"]
 
 _PATIENCE: Final = 25.0
 
 _OPEN: Final = """
-import json, sys
+import json, runpy, sys
 orders = json.loads(sys.stdin.read())
+runpy.run_path(orders["mortal"])["end_with"](orders["parent"])
 before = [name for name in orders["modules"] if name in sys.modules]
 import brokerkit
 from brokerkit.results import results
@@ -60,7 +63,7 @@ def ask(
         for name, groups in (distributions or {}).items():
             _invent(Path(folder), name, groups)
         asked = [[kind, url, dict(options)] for kind, url, options in urls]
-        orders = {"urls": asked, "modules": modules or [], "prepare": prepare}
+        orders = {"urls": asked, "modules": modules or [], "prepare": prepare, **_mortal()}
         done = subprocess.run(  # noqa: S603 - our own code
             [sys.executable, "-c", _OPEN],
             input=json.dumps(orders),
@@ -74,6 +77,10 @@ def ask(
         raise AssertionError(f"a fresh interpreter failed: {done.stderr[-2000:]}")
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
+
+
+def _mortal() -> dict[str, Any]:
+    return {"mortal": mortal.__file__, "parent": os.getpid()}
 
 
 def _invent(folder: Path, name: str, groups: Mapping[str, Mapping[str, str]]) -> None:

@@ -32,7 +32,9 @@ def test_the_networked_engine_passes_every_fault_of_the_connection():
 def test_an_embedded_engine_has_no_connection_to_make_faults_of():
     trial = Trial(MemoryHarness(), cases=[law.id for law in FAULTS])
     trial.close()
-    assert {e.how for e in trial.expectations if catalogue()[e.id] in FAULTS} == {How.IMPOSSIBLE}
+    hows = {e.id: e.how for e in trial.expectations if catalogue()[e.id] in FAULTS}
+    assert {law for law, how in hows.items() if how is not How.IMPOSSIBLE} == {"FLT-14", "FLT-19"}
+    assert {hows["FLT-14"], hows["FLT-19"]} == {How.REFUSAL}  # asked for all the same, by a URL or an option
 
 
 class Bomb:
@@ -89,7 +91,7 @@ def test_a_frame_that_ends_in_the_middle_is_told(ends):
 
 def test_a_server_that_is_silent_is_lost_or_out_of_time():
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        lines = wire.Lines(silent.getsockname(), "hello")
+        lines = wire.Lines([silent.getsockname()], "hello")
         with pytest.raises(NotConnected):  # nothing of ours was sent
             lines.call("order", 0.2)
         line = wire.Line.__new__(wire.Line)

@@ -54,6 +54,7 @@ def inside(
         "queues": {name: bench.name(name) for name in queues},
         "settings": settings,
         "prepare": bench.harness.prepare(),
+        "parent": os.getpid(),
     }
     child = subprocess.Popen(
         [sys.executable, "-m", "brokerkit_conformance.inside"],

@@ -25,15 +25,22 @@ ONCE: Final = {"retry_policy": {"max_retries": 0}}
 
 
 @contextmanager
-def through_proxy(bench: Bench, to: str | None = None) -> Iterator[tuple[Proxy, str]]:
-    """Start a proxy before the server of a URL, the broker's by default; gives it, and the URL that leads through it."""
+def through_proxy(bench: Bench, to: str | None = None, *, same_name: bool = False) -> Iterator[tuple[Proxy, str]]:
+    """Start a proxy before the server of a URL, the broker's by default; gives it, and the URL that leads through it.
+
+    Args:
+        bench: of the case.
+        to: the URL.
+        same_name: leave the host's name as it is, which must be one of this machine: certificates hang on it.
+    """
     url = URL.parse(to or bench.urls[0])
     if len(url.hosts) != 1 or url.hosts[0][1] is None:
         raise NotRun("the harness's URL names no single host with a port, so that no proxy can stand before it")
     host, port = url.hosts[0]
     assert port is not None  # noqa: S101 - for the type checker
     with Proxy(host, port) as proxy:
-        yield proxy, _changed(url, host=(proxy.host, proxy.port)).render(reveal_secrets=True)
+        name = host if same_name else proxy.host
+        yield proxy, _changed(url, host=(name, proxy.port)).render(reveal_secrets=True)
 
 
 def with_password(url: str, password: str) -> str:

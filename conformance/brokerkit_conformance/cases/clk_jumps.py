@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from brokerkit_conformance.bench import Bench, check
+from brokerkit_conformance.bench import HANG, Bench, check
 from brokerkit_conformance.casebook import case
 from brokerkit_conformance.faults import SkewedClock
 
@@ -82,8 +82,8 @@ def _wait(bench: Bench, clock: SkewedClock, queue: str, hours: int) -> None:
     clock.jump(hours * _HOUR)
     bench.join()
     bench.measured[f"a wait of {seconds:g} s over {hours:+} h"] = took[0]
-    # generous: where time is moved, two threads move it, and an hour would still be noticed
-    check(seconds - 0.01 <= took[0] <= seconds + 10 * bench.slack, f"a wait of {seconds:g} s took {took[0]:g} s")
+    # generous: where time is moved, two threads move it, and a machine may be busy; an hour would still be noticed
+    check(seconds - 0.01 <= took[0] <= seconds + HANG, f"a wait of {seconds:g} s took {took[0]:g} s")
     clock.jump(-hours * _HOUR)
     sent = bench.broker.send(queue, b"x")
     delivery = bench.expect(consumer, what="a message sent after the clock was set")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import Final
 
 from brokerkit.errors import QueueNotFound
+from brokerkit_conformance import mortal
 from brokerkit_conformance.bench import Bench, check
 from brokerkit_conformance.casebook import case
 from brokerkit_conformance.cases._refused import refused
@@ -74,7 +76,8 @@ def faults_bite(bench: Bench) -> None:
     for fault in _ALL:
         proof = prove(fault)
         check(proof.proved, f"{fault} has no effect here: {proof.text}")
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+    words = [sys.executable, mortal.__file__, str(os.getpid())]
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as child:  # noqa: S603 - our own code
         with stopped(Child(child)) as frozen:
             seen = frozen.evidence
         killed = sigkill(Child(child))

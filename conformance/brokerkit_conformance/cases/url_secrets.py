@@ -24,7 +24,7 @@ SPELLINGS = ("c4n4ry", "P%40ss", "w%2Frd", "w/rd")
 def secret_sweep(bench: Bench) -> None:
     """A password, a token in the query, one in an option: in no log, repr, error, cause, warning, pickle or JSON."""
     for kind, text, opener, options in kinds_of(bench):
-        with _listening() as heard:
+        with listening() as heard:
             for attempt in _attempts(URL.parse(text), opener, options):
                 heard.extend(_texts_of(attempt, kind))
         shown = [line for line in heard if any(spelling in line for spelling in SPELLINGS)]
@@ -64,7 +64,7 @@ def _texts_of(attempt: Callable[[], object], kind: str) -> list[str]:
     try:
         found = attempt()
     except Exception as error:  # noqa: BLE001 - whatever it is, its texts are looked at
-        return list(_chain(error))
+        return list(error_texts(error))
     texts = [str(found), repr(found), json.dumps(found, default=repr)]
     for part in ("options", "transport_options", "url", "transport", "capabilities"):
         if hasattr(found, part):
@@ -77,13 +77,14 @@ def _texts_of(attempt: Callable[[], object], kind: str) -> list[str]:
         else:
             found.get("an-id-that-is-not-there")  # type: ignore[attr-defined]
     except Exception as error:  # noqa: BLE001 - as above
-        texts += _chain(error)
+        texts += error_texts(error)
     with contextlib.suppress(Exception):
         found.close()  # type: ignore[attr-defined]
     return texts
 
 
-def _chain(error: BaseException | None) -> Iterator[str]:
+def error_texts(error: BaseException | None) -> Iterator[str]:
+    """Yield every text of an error, to the last cause."""
     while error is not None:
         yield f"{error} {error!r} {error.args!r} {getattr(error, '__notes__', '')}"
         yield from (f"{inner!r}" for inner in getattr(error, "exceptions", ()))
@@ -91,7 +92,7 @@ def _chain(error: BaseException | None) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _listening() -> Iterator[list[str]]:
+def listening() -> Iterator[list[str]]:
     """Collect everything that is logged, at DEBUG, and every warning."""
     heard: list[str] = []
 

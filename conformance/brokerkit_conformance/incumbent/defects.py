@@ -33,11 +33,11 @@ DEFECTS: Final = (
         "A message dies with the process that popped it",
         "VIS-09",
         "KombuRedis",
-        "`BRPOP` takes the message out of its list, and only a second round trip (`QoS.append`) writes it to `unacked`. In "
-        "between, one socket holds the only copy. The case needs no luck: a proxy holds the reply that has the message's id "
-        "in it, the consumer is killed with SIGKILL, the reply is dropped. No list, no hash and no consumer has the message "
-        "afterwards. kombu 5.7 reads such a reply when a channel is closed in good order; a process that is killed closes "
-        "nothing.",
+        "`BRPOP` takes the message out of its list, and only a second round trip (`QoS.append`) writes it to `unacked`. "
+        "In between, one socket holds the only copy. The case needs no luck: a proxy holds the reply that has the message "
+        "in it, known by a header, the consumer is killed with SIGKILL, the reply is dropped. No list, no hash and no "
+        "consumer has the message afterwards. kombu 5.7 reads such a reply when a channel is closed in good order; a "
+        "process that is killed closes nothing.",
     ),
     Defect(
         "L3",

@@ -48,22 +48,27 @@ class KombuMemory(_Kombu):
 
 
 class KombuSQLite(_Kombu):
-    """kombu's sqlalchemy transport on a file of its own. It has no virtual hosts: its tables' names are the process's."""
+    """kombu's sqlalchemy transport, which has no virtual hosts: its tables' names are the process's.
+
+    Each case gets a file of its own: every poll of kombu's takes SQLite's one lock for writers, and cases would wait for each
+    other.
+    """
 
     product = f"SQLite {sqlite3.sqlite_version}"
 
     def __init__(self) -> None:
         super().__init__()
         self._folder = Path(tempfile.mkdtemp(prefix="brokerkit-kombu-sqlite-"))
+        self._files = itertools.count()
 
     def stop(self) -> None:
-        """Remove the file."""
+        """Remove the files."""
         super().stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def urls(self) -> Sequence[str]:
-        """One file."""
-        return (f"kombu+sqlite:///{self._folder}/broker.db",)
+        """One file, a new one each time."""
+        return (f"kombu+sqlite:///{self._folder}/broker{next(self._files)}.db",)
 
     def options(self) -> Mapping[str, Any]:
         """None: whatever option it is given goes to `create_engine`."""
@@ -163,4 +168,5 @@ class KombuRedis(_Kombu):
 
 
 def _redis(settings: Mapping[str, str] | None = None) -> servers.Redis:
-    return servers.Redis(settings={"databases": "4096", **(settings or {})})
+    # "save": as Redis comes, it writes all to disk when it ends in order
+    return servers.Redis(settings={"databases": "4096", "save": "3600 1", **(settings or {})})

@@ -151,7 +151,11 @@ _FAIR: Final = """\
 * Level scale, which asks for ten thousand messages at once, was left out: nothing is said here about speed. A case that
   did not end within the suite's 30 s was asked once more with less beside it, if there was time; if it did not end then
   either, that is counted as not shown, as a busy machine may be the reason.
-* Each case has Redis databases of its own, since kombu's sweeper applies its own timeout to all of a database.
+* Each case has Redis databases of its own, since kombu's sweeper applies its own timeout to all of a database; and an SQLite
+  file of its own, since each poll of kombu's takes the one lock that SQLite has for writers.
+* Redis saves to disk when it ends in order, as it does when it comes out of the box; after a kill it is empty.
+* After an error that kombu itself counts among its connection errors, a consumer gets a new connection, as in Celery's
+  worker; a connection is tried once, and it is brokerkit that repeats.
 * For SQL the bridge declares that a dead consumer's messages come back, since that is what an ack is for and what kombu
   emulates at an orderly end. Had it declared that they never do, VIS-08 would have said just that.
 * kombu keeps no count of deliveries that the contract could carry: its `redelivered` is a yes or no, and the suite asks

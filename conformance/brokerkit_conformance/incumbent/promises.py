@@ -15,6 +15,7 @@ from brokerkit.capabilities import (
     Capabilities,
     Durability,
     Fanout,
+    Impossible,
     Lease,
     Priority,
     Redelivery,
@@ -60,6 +61,8 @@ _MEMORY: Final = Capabilities(
     max_name=200,
     evictable=(),
     group_commit=False,
+    failover=Impossible("there is no host"),
+    tls=Impossible("nothing leaves the machine"),
 )
 
 TRANSPORTS: Final[Mapping[str, Capabilities]] = {
@@ -77,8 +80,10 @@ TRANSPORTS: Final[Mapping[str, Capabilities]] = {
         settle="confirmed",
         priority=Priority(levels=4),  # priority_steps 0, 3, 6, 9
         queue_expires=Absent("its x-expires counts from the last publish, not from the last use"),
-        durability=Durability(restart=False, kill=False, power_loss="option"),
+        durability=Durability(restart=True, kill=False, power_loss="option"),  # Redis' own, as it comes
         one_claim=True,  # one BRPOP over all queues
+        failover=True,
+        tls=Absent("kombu's rediss:// is not bridged"),
     ),
     "sqlite": replace(
         _MEMORY,
@@ -100,7 +105,7 @@ CELERY_REDIS: Final = ResultCapabilities(
     expires=True,
     ttl_late=1.0,  # whole seconds
     absence=Absence(expired="unknown", forgotten="unknown", evicted="unknown"),
-    durability=Durability(restart=False, kill=False, power_loss="option"),
+    durability=Durability(restart=True, kill=False, power_loss="option"),  # Redis' own, as it comes
     max_value=512_000_000,  # RedisBackend._MAX_STR_VALUE_SIZE is 536870912 characters, envelope included
     max_key=1024,
     max_batch=1000,

@@ -117,6 +117,7 @@ class KombuReceiver(Receiver):
 
     def _drain(self, limit: int, seconds: float) -> None:
         channel = self._opened()
+        broken = self._connection.connection_errors  # after which a worker of Celery's makes a new one
         want = limit - len(self._buffer)
         if want > 0:
             # as Celery's worker raises and lowers it: kombu takes no more than what was asked for
@@ -125,17 +126,22 @@ class KombuReceiver(Receiver):
             self._connection.drain_events(timeout=seconds)
         except TimeoutError:  # what kombu raises when nothing came
             pass
-        except OSError:
+        except broken:
             self._drop()
             raise
 
     def _opened(self) -> Any:
         if self._connection is None:
-            self._connection = self._connect()
-            self._channel = self._connection.channel()
-            for name in self._names:
-                got = partial(self._got, name)
-                kombu.Consumer(self._channel, [kombu.Queue(name)], on_message=got).consume()
+            connection = self._connect()
+            try:
+                channel = connection.channel()
+                for name in self._names:
+                    got = partial(self._got, name)
+                    kombu.Consumer(channel, [kombu.Queue(name)], on_message=got).consume()
+            except Exception:
+                connection.collect()
+                raise
+            self._connection, self._channel = connection, channel
         return self._channel
 
     def _drop(self) -> None:

@@ -68,7 +68,13 @@ _note(
     Whose.CONTRACT,
     "kombu makes a queue on first use and cannot say that there is none. The law lets an engine declare this; the contract "
     "of brokerkit has no word for it",
-    _laws("PUB-07 08 14 15 16 23 24, FAN-14, ACK-18"),
+    _laws("PUB-07 08 14 15 16 23 24, FAN-14, ACK-18, OBS-01"),
+)
+_note(
+    Whose.CONTRACT,
+    "as PUB-07: the dead queue is made by the first copy, so that dead-lettering is two calls, where the case stops a "
+    "process before each of three",
+    ["DLQ-04"],
 )
 _note(Whose.CONTRACT, "the highest priority of a queue is no setting of kombu's on Redis", ["PRI-05"])
 _note(Whose.CONTRACT, "kombu does not look at `maxmemory-policy`; its documents ask the reader to", ["EVI-14"])
@@ -140,7 +146,17 @@ _note(
     _laws("RES-12 13 14 15 21"),
 )
 _note(
-    Whose.KOMBU, "as SQL: rows that a killed process had are never seen again", _laws("VIS-10, ACK-10"), "KombuSQLite"
+    Whose.KOMBU,
+    "as SQL: rows that a killed process had are never seen again",
+    _laws("VIS-10, ACK-10, CON-03, FLT-22"),
+    "KombuSQLite",
+)
+_note(
+    Whose.KOMBU,
+    "`virtual.QoS` has a hook for the interpreter's end that restores what was not acked, by the session that a thread of "
+    "the consumer may be using at that moment",
+    ["THR-11"],
+    "KombuSQLite",
 )
 _note(
     Whose.KOMBU,
@@ -149,7 +165,14 @@ _note(
     _laws("ACK-09 13, VIS-01 02 06 07 11 13 14 15 16 18 19 20 23, DLQ-07, CLK-01 02 03"),
     "KombuMemory",
 )
-_note(Whose.KOMBU, "as L3: what cannot be decoded is gone", _laws("POI-06"), "KombuRedis")
+_note(Whose.KOMBU, "as L3: what cannot be decoded is gone", _laws("POI-06 10"), "KombuRedis")
+_note(
+    Whose.KOMBU,
+    "as L1: a message whose `BRPOP` is cut off between the server and the client is nowhere any more. Where none is lost, "
+    "files stay open: closing a connection leaves its epoll (`MultiChannelPoller.poller`) to the garbage collector",
+    ["FLT-12"],
+    "KombuRedis",
+)
 _note(
     Whose.KOMBU,
     "as D1: no lease is renewed, so what somebody holds comes to others",
@@ -164,12 +187,14 @@ _note(
 )
 _note(
     Whose.BRIDGE,
-    "it is refused, by an error of the bridge's own translation that is not the one that the contract asks for",
-    _laws("FLT-01, OBS-01"),
-)
-_note(
-    Whose.BRIDGE,
     "kombu asks that each process makes connections of its own, which Celery's worker sees to; the bridge does not look "
     "for forks",
     _laws("THR-03 04"),
+)
+_note(
+    Whose.BRIDGE,
+    "kombu separates its hosts by semicolons, and goes to the next one when it connects again by itself; the bridge hands on "
+    "the URL as it is, and connects once",
+    ["FLT-14"],
+    "KombuRedis",
 )

@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 
 from brokerkit.abc import Clock, Receiver, SupportsDepth, SupportsFanout, Transport
 from brokerkit.capabilities import is_missing
-from brokerkit.errors import Closed, ConnectionLost, ErrorTable, InvalidURL, Rule, StorageFull
+from brokerkit.errors import Closed, ConnectionLost, ErrorTable, InvalidURL, NotConnected, Rule, StorageFull
 from brokerkit.models import Depth, Message, Outcome, Queue
 from brokerkit.options import Options
 from brokerkit.url import URL
@@ -25,12 +25,20 @@ __all__ = ["KombuTransport"]
 # our driver → kombu's scheme
 _SCHEMES: Final = {"memory": "memory", "redis": "redis", "sqlite": "sqla+sqlite"}
 _FULL: Final = "used memory > 'maxmemory'"
-_LOST: Final = frozenset({"ConnectionError", "TimeoutError", "BusyLoadingError"})
+_LOST: Final = frozenset(  # of what kombu's transports call recoverable, all that loses the connection
+    {
+        ("redis", "ConnectionError"),
+        ("redis", "InvalidResponse"),
+        ("redis", "TimeoutError"),
+        ("redis", "BusyLoadingError"),
+        ("sqlalchemy", "OperationalError"),  # for SQLite: "database is locked"
+    }
+)
 
 
-def _is_redis_down(error: Exception) -> bool:
-    # by name: redis is imported only where it is used
-    return type(error).__module__.startswith("redis") and type(error).__name__ in _LOST
+def _is_connection_error(error: Exception) -> bool:
+    # by name: the clients are imported only where they are used
+    return (type(error).__module__.partition(".")[0], type(error).__name__) in _LOST
 
 
 class KombuTransport(Transport, SupportsDepth):
@@ -40,7 +48,7 @@ class KombuTransport(Transport, SupportsDepth):
     errors: ClassVar[ErrorTable] = ErrorTable(
         Rule(OperationalError, ConnectionLost),
         Rule(OSError, ConnectionLost),
-        Rule(Exception, ConnectionLost, when=_is_redis_down),
+        Rule(Exception, ConnectionLost, when=_is_connection_error),
         Rule(Exception, StorageFull, when=lambda error: _FULL in str(error)),
     )
 
@@ -58,14 +66,15 @@ class KombuTransport(Transport, SupportsDepth):
         """Build from `kombu+DRIVER://…`; the rest of the URL is kombu's own.
 
         Raises:
-            InvalidURL: the driver is none of those tried.
+            InvalidURL: the driver is none of those tried, or there is a second host, and no way for it to be used.
         """
         if url.driver not in _SCHEMES:
             raise InvalidURL(f"{url}: write one of {', '.join(f'kombu+{driver}://' for driver in _SCHEMES)}")
-        rest = url.render(reveal_secrets=True).partition("://")[2]
+        if len(url.hosts) > 1 and is_missing(TRANSPORTS[url.driver].failover):
+            raise InvalidURL(f"{url}: kombu's {url.driver} has no second host")
         topics = not is_missing(TRANSPORTS[url.driver].fanout)
         kind: Any = _WithTopics if topics else cls
-        made: Self = kind(f"{_SCHEMES[url.driver]}://{rest}", url.driver, options)
+        made: Self = kind(";".join(_one_by_one(url)), url.driver, options)
         return made
 
     # -- queues ------------------------------------------------------------------------------------------------------
@@ -164,8 +173,26 @@ class KombuTransport(Transport, SupportsDepth):
             if visibility_timeout is not None:
                 options["visibility_timeout"] = visibility_timeout
         connection = kombu.Connection(self._url, transport_options=options, connect_timeout=5)
-        connection.connect()
+        try:
+            # `connect` would wait for two seconds and try again, which is what the core does
+            connection.ensure_connection(max_retries=0)
+        except OperationalError as error:
+            raise NotConnected(str(error)) from error
         return connection
+
+
+def _one_by_one(url: URL) -> Iterator[str]:
+    """Yield kombu's URLs, one for each host."""
+    for host in url.hosts or (None,):
+        one = URL(
+            url.scheme,
+            username=url.username,
+            password=url.password,
+            hosts=() if host is None else (host,),
+            path=url.path,
+            query=url.query,
+        )
+        yield f"{_SCHEMES[url.driver]}://{one.render(reveal_secrets=True).partition('://')[2]}"
 
 
 class _WithTopics(KombuTransport, SupportsFanout):

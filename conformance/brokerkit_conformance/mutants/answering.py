@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +19,7 @@ from brokerkit_conformance.mutants.wire import Garbage, hang_up, read_frame, wri
 
 __all__ = ["Answering", "Hello"]
 
+_SHAKE: Final = 5.0  # seconds for the handshake of TLS
 _RECEIVING: Final = ("ack", "extend", "release")
 
 
@@ -57,6 +59,7 @@ class Answering:
         name: of the engine.
         user: name and password that are asked for; None for nobody's.
         gone: called with each receiver whose client has gone without a word.
+        tls: speak it, with this certificate.
 
     Attributes:
         address: where it really listens.
@@ -64,9 +67,15 @@ class Answering:
     """
 
     def __init__(
-        self, address: Any, name: str, *, user: tuple[str, str] | None, gone: Callable[[MemoryReceiver], object]
+        self,
+        address: Any,
+        name: str,
+        *,
+        user: tuple[str, str] | None,
+        gone: Callable[[MemoryReceiver], object],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._name, self._user, self._gone = name, user, gone
+        self._name, self._user, self._gone, self._tls = name, user, gone, tls
         self._clock = _clock()
         self.refusing: Exception | None = None
         self._lock = threading.Lock()
@@ -103,9 +112,11 @@ class Answering:
                 self._sockets[sock] = thread
             thread.start()
 
-    def _serve(self, sock: socket.socket) -> None:
+    def _serve(self, accepted: socket.socket) -> None:
+        sock = accepted
         try:
             with suppress(EOFError, OSError, Garbage):
+                sock = self._secured(accepted)
                 number, hello = read_frame(sock, None)
                 if self._user is not None and hello.user != self._user:
                     write_frame(sock, number, (False, AccessDenied(f"user {hello.user[0]!r} is not let in")))
@@ -120,6 +131,15 @@ class Answering:
             with self._lock:
                 self._sockets.pop(sock, None)
             hang_up(sock)
+
+    def _secured(self, accepted: socket.socket) -> socket.socket:
+        if self._tls is None:
+            return accepted
+        accepted.settimeout(_SHAKE)
+        sock = self._tls.wrap_socket(accepted, server_side=True)
+        with self._lock:
+            self._sockets[sock] = self._sockets.pop(accepted)
+        return sock
 
     def _talk(self, sock: socket.socket, session: _Session) -> None:
         while True:

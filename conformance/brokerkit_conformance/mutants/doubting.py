@@ -98,9 +98,9 @@ def passwords_in_errors(patch: Patch) -> None:
     patch.value(broker, "masker", lambda _: str)
 
     def make(init: Any) -> Any:
-        def mutated(self: Any, address: Any, hello: Any, timeout: float) -> None:
+        def mutated(self: Any, address: Any, hello: Any, *args: Any) -> None:
             try:
-                init(self, address, hello, timeout)
+                init(self, address, hello, *args)
             except (NotConnected, AccessDenied) as error:
                 raise type(error)(f"{error}, as {hello.user}") from None
 

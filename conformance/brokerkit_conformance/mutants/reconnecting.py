@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from contextlib import suppress
@@ -160,3 +161,20 @@ def garbage_that_is_none(patch: Patch) -> None:
         await forward(piece)
 
     patch.value(biting._Garbling, "carry", mutated)  # noqa: SLF001 - to break it
+
+
+@mutant("URL-11", source="celery 9997 and kombu 1085: the lost connection's URL in the log", harness=NetworkedHarness)
+def lost_connections_are_told_with_their_keys(patch: Patch) -> None:
+    """The client logs what a connection was to be made with, when it cannot be made."""
+
+    def make(init: Any) -> Any:
+        def mutated(self: Any, address: Any, hello: Any, *args: Any, **kwargs: Any) -> None:
+            try:
+                init(self, address, hello, *args, **kwargs)
+            except ConnectionLost:
+                logging.getLogger("client").debug("no connection by %r", hello)
+                raise
+
+        return mutated
+
+    patch.wrap(wire.Line, "__init__", make)

@@ -21,6 +21,7 @@ from brokerkit.memory import MemoryResultBackend, MemoryTransport
 from brokerkit.memory import results as memory_results
 from brokerkit.models import Received, Record
 from brokerkit.url import URL
+from brokerkit_conformance.mutants import secure
 from brokerkit_conformance.mutants.answering import Hello
 from brokerkit_conformance.mutants.wire import Lines
 
@@ -110,10 +111,11 @@ class _Forwarder:
 
     kind = ""
 
-    def __init__(self, address: Any, url: URL, options: Any) -> None:
+    def __init__(self, addresses: Sequence[Any], url: URL, options: Any) -> None:
         session = secrets.token_hex(8)
         user = (url.username, url.password)
-        self.lines = Lines(address, Hello(session, user, self.kind, url.virtual_host, options))
+        hello = Hello(session, user, self.kind, url.virtual_host, options)
+        self.lines = Lines(addresses, hello, secure.trusting(options))
 
     def close(self, *, timeout: float) -> None:  # noqa: ARG002 - there is nobody to wait for
         """Let go of all connections."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -18,6 +19,7 @@ from brokerkit_conformance.casebook import casebook
 from brokerkit_conformance.catalogue import catalogue
 from brokerkit_conformance.gates import expected
 from brokerkit_conformance.model import Evidence, Outcome
+from brokerkit_conformance.mortal import end_with
 from brokerkit_conformance.mutants.planting import Mutant, all_mutants
 from brokerkit_conformance.runner import run_case, subject_of
 
@@ -65,7 +67,8 @@ def run(only: str = "", *, jobs: int = 4, progress: Callable[[str], object] | No
     """Try all mutants whose name contains `only`, in processes of their own: a planted defect is one of a whole process."""
     score, began = Score(), time.monotonic()
     names = [each.name for each in all_mutants() if only in each.name]
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    own = (os.getpid(),)
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=end_with, initargs=own) as pool:
         for each, missed in zip(names, pool.map(_missed_by, names), strict=True):
             score.survived += [(each, r.id, str(r.outcome), r.reason) for r in missed]
             if not missed:

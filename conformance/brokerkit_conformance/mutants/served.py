@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import ssl
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -20,7 +21,8 @@ from brokerkit.errors import StorageBroken, StorageFull, Throttled
 from brokerkit.memory import MemoryReceiver, MemoryResultBackend, MemoryTransport
 from brokerkit.memory import results as memory_results
 from brokerkit.url import URL
-from brokerkit_conformance.harness import FullServer, Harness
+from brokerkit_conformance.harness import FullServer, Harness, SecureServer
+from brokerkit_conformance.mutants import secure
 from brokerkit_conformance.mutants.answering import Answering
 from brokerkit_conformance.mutants.planting import Patch
 from brokerkit_conformance.mutants.remote import RemoteResults, RemoteTransport
@@ -85,13 +87,25 @@ class NetworkedHarness(ServedHarness):
 
     lease = 2.0  # every call takes two threads of this one process
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._doors: list[Answering] = []
+
     def start(self) -> None:
         """Declare what is true of an engine on a network, and let `memory://host:port` lead there."""
         super().start()
         broker, results = MemoryTransport.capabilities, memory_results.CAPABILITIES
-        self._patch.value(MemoryTransport, "capabilities", replace(broker, embedded=False, shared="network"))
+        networked = replace(broker, embedded=False, shared="network", failover=True, tls=True)
+        self._patch.value(MemoryTransport, "capabilities", networked)
+        self._patch.value(MemoryTransport, "options_type", secure.SecureOptions)
         self._patch.value(memory_results, "CAPABILITIES", replace(results, embedded=False, shared="network"))
-        _lead(self._patch.value, _address_of)
+        _lead(self._patch.value, _addresses_of)
+
+    def stop(self) -> None:
+        """Close the doors with TLS, too."""
+        for door in self._doors:
+            door.close()
+        super().stop()
 
     def urls(self) -> Sequence[str]:
         """Two virtual hosts behind one port."""
@@ -107,6 +121,18 @@ class NetworkedHarness(ServedHarness):
     def refusals(self) -> Mapping[str, AbstractContextManager[FullServer]]:
         """See `Harness.refusals`."""
         return {reason: self._refusing(error) for reason, error in _REFUSALS.items()}
+
+    def tls(self) -> SecureServer:
+        """The same engine behind doors with TLS."""
+        assert self._server is not None  # noqa: S101 - for the type checker
+        folder = Path(tempfile.mkdtemp(dir=self._folder.name))
+
+        def door(certificate: ssl.SSLContext) -> int:
+            opened = Answering(("127.0.0.1", 0), self._name, user=_USER, gone=_tell, tls=certificate)
+            self._doors.append(opened)
+            return int(opened.address[1])
+
+        return secure.doors(folder, self._server.address[1], door, ":".join(_USER))
 
     @contextlib.contextmanager
     def _refusing(self, error: Exception) -> Iterator[FullServer]:
@@ -143,33 +169,30 @@ def hung_up(receiver: MemoryReceiver) -> None:
 
 def join(address: str) -> None:
     """In an actor: let `memory://` lead to the engine behind a socket."""
-    _lead(setattr, lambda _: json.loads(address))
+    _lead(setattr, lambda _: [json.loads(address)])
 
 
 def join_network(_: str) -> None:
     """In an actor: let `memory://host:port` lead to the engine behind that port."""
-    _lead(setattr, _address_of)
+    _lead(setattr, _addresses_of)
 
 
-def _lead(put: Callable[[Any, str, Any], object], address_of: Callable[[URL], Any]) -> None:
+def _lead(put: Callable[[Any, str, Any], object], addresses_of: Callable[[URL], Sequence[Any]]) -> None:
     """Let URLs lead elsewhere, where they have an address."""
     kinds: list[tuple[Any, Any]] = [(MemoryTransport, RemoteTransport), (MemoryResultBackend, RemoteResults)]
     for here, remote in kinds:
         before = here.from_url
 
         def build(_: Any, url: URL, options: Any, *, clock: Any, before: Any = before, remote: Any = remote) -> Any:
-            address = address_of(url)
-            return before(url, options, clock=clock) if address is None else remote(address, url, options)
+            addresses = addresses_of(url)
+            return remote(addresses, url, options) if addresses else before(url, options, clock=clock)
 
         put(here, "from_url", classmethod(build))
 
 
-def _address_of(url: URL) -> tuple[str, int] | None:
-    """Return the host and port that stand in a URL."""
-    for host, port in url.hosts:
-        if port is not None:
-            return host, port
-    return None
+def _addresses_of(url: URL) -> Sequence[tuple[str, int]]:
+    """Return the hosts and ports that stand in a URL."""
+    return [(host, port) for host, port in url.hosts if port is not None]
 
 
 def _tell(receiver: MemoryReceiver) -> None:

@@ -9,17 +9,19 @@ from __future__ import annotations
 import contextlib
 import pickle
 import socket
+import ssl
 import struct
 import threading
 import time
 import zlib
+from collections.abc import Sequence
 from multiprocessing.reduction import ForkingPickler
 from types import MappingProxyType
 from typing import Any, Final
 
-from brokerkit.errors import Closed, ConnectionLost, NotConnected, OperationTimeout
+from brokerkit.errors import AccessDenied, Closed, ConnectionLost, NotConnected, OperationTimeout
 
-__all__ = ["SILENCE", "Garbage", "Line", "Lines", "hang_up", "read_frame", "write_frame"]
+__all__ = ["SILENCE", "Garbage", "Line", "Lines", "hang_up", "read_frame", "secured", "write_frame"]
 
 SILENCE: Final = 4.0
 """Seconds without a byte after which a connection counts as lost."""
@@ -41,13 +43,19 @@ class Garbage(Exception):
 class Lines:
     """A client's connections: each call has one for itself, so that none waits for another. Thread-safe.
 
+    Args:
+        addresses: of the hosts; the first that answers is used.
+        hello: what is said first on each connection.
+        tls: what certificates are checked by; None without TLS.
+
     Attributes:
         generation: rises whenever a connection is lost, as what the server knew by it may be gone.
     """
 
-    def __init__(self, address: Any, hello: Any) -> None:
+    def __init__(self, addresses: Sequence[Any], hello: Any, tls: ssl.SSLContext | None = None) -> None:
         self.generation = 0
-        self._address = address
+        self._addresses = addresses
+        self._tls = tls
         self._hello = hello
         self._lock = threading.Lock()
         self._idle: list[Line] = []
@@ -93,10 +101,19 @@ class Lines:
                 line = self._idle.pop()
                 self._busy.add(line)
                 return line
-        line = Line(self._address, self._hello, min(timeout, _CONNECT))
+        line = self._connected(min(timeout, _CONNECT))
         with self._lock:
             self._busy.add(line)
         return line
+
+    def _connected(self, timeout: float) -> Line:
+        """Return a connection to the first host that answers. Each gets its share of the time."""
+        end = time.monotonic() + timeout
+        hosts = len(self._addresses)
+        for number, address in enumerate(self._addresses[:-1]):
+            with contextlib.suppress(NotConnected):
+                return Line(address, self._hello, (end - time.monotonic()) / (hosts - number), self._tls)
+        return Line(self._addresses[-1], self._hello, end - time.monotonic(), self._tls)
 
     def _put(self, line: Line) -> None:
         with self._lock:
@@ -119,11 +136,12 @@ class Lines:
 class Line:
     """One connection of a client. Not thread-safe, but for `close`."""
 
-    def __init__(self, address: Any, hello: Any, timeout: float) -> None:
+    def __init__(self, address: Any, hello: Any, timeout: float, tls: ssl.SSLContext | None = None) -> None:
         """Connect, and say who we are.
 
         Raises:
             NotConnected: nobody answers.
+            AccessDenied: its certificate is not to be trusted.
             BrokerkitError: the server does not want us.
         """
         end = time.monotonic() + timeout
@@ -134,7 +152,12 @@ class Line:
             self._socket.connect(address)
             if self._socket.family == socket.AF_INET:
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if tls is not None:
+                self._socket = secured(self._socket, tls, address[0])
             fine, answer = self.ask(hello, end - time.monotonic(), timeout)
+        except ssl.SSLCertVerificationError as error:
+            self.close()
+            raise AccessDenied(f"the certificate: {error.verify_message}; is tls_ca whom to trust?") from error
         except (OSError, ConnectionLost, OperationTimeout) as error:
             self.close()
             raise NotConnected(f"nobody answers: {error}") from error
@@ -161,6 +184,11 @@ class Line:
     def close(self) -> None:
         """End it; idempotent."""
         hang_up(self._socket)
+
+
+def secured(sock: socket.socket, tls: ssl.SSLContext, host: str) -> socket.socket:
+    """Return a socket that speaks TLS, with a peer whose certificate was checked. Mutants replace this."""
+    return tls.wrap_socket(sock, server_hostname=host)
 
 
 def hang_up(sock: socket.socket) -> None:

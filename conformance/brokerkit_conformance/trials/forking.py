@@ -17,6 +17,7 @@ from brokerkit.errors import AlreadySettled, Closed, LeaseLost, Throttled
 from brokerkit.results import results
 from brokerkit_conformance.bench import check
 from brokerkit_conformance.inside import Orders
+from brokerkit_conformance.mortal import end_with
 
 __all__ = ["LATE", "both", "ended_well", "in_child", "locks", "prefetched"]
 
@@ -136,11 +137,13 @@ def prefetched(orders: Orders) -> None:
 
 def in_child(work: Callable[[], object]) -> int:
     """Fork, and do something in the child, which ends then. Returns its pid."""
+    parent = os.getpid()
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
+        end_with(parent)
         work()
         code = 0
     except BaseException:  # noqa: BLE001 - nothing may leave the child by this way: the parent's stack lies above

@@ -28,6 +28,7 @@ def signals(orders: Orders) -> None:
     """A signal that a handler swallows ends no receive; one whose handler raises ends it, and then all goes on."""
     queue = orders.queues["q"]
     signal.signal(signal.SIGUSR1, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
     with orders.connect() as broker:
         broker.declare(queue)
         with broker.consumer(queue) as consumer:

@@ -116,8 +116,10 @@ ERRORS: Final = ErrorTable(
     _of(
         AccessDenied,
         _code("NOPERM"),
-        "look at the user's rights: ACL LIST; every key and channel begins with key_prefix",
+        "look at the user's rights: ACL LIST; keys begin with key_prefix, and waiting for a result needs the channel "
+        "__redis__:invalidate",
     ),
+    _of(AccessDenied, _says("user executing the script can't"), "look at the user's rights: ACL LIST, ACL LOG"),
     _of(StorageFull, _code("OOM"), "the server's maxmemory leaves no room; consume, or allow more"),
     _of(StorageBroken, _code("MISCONF"), "the server cannot write to its disk and refuses writes; look at its log"),
     _of(StorageBroken, _code("WRONGTYPE"), "something else wrote under our key; use a key_prefix of your own"),

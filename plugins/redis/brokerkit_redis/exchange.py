@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from typing import Any, Final, final
 
 from brokerkit.abc import Clock
-from brokerkit.errors import InconsistencyError, OperationTimeout
+from brokerkit.errors import InconsistencyError, OperationTimeout, OutcomeUnknown
 from brokerkit.models import Message, Outcome
-from brokerkit_redis.client import Client
-from brokerkit_redis.layout import pack, queue_key, topic_key
+from brokerkit_redis.client import Call, Client
+from brokerkit_redis.layout import pack, queue_key, queue_keys, topic_key
 from brokerkit_redis.options import RedisTransportOptions
+from brokerkit_redis.replicas import Writer
 from brokerkit_redis.scripts import BOUND, PUBLISH, TOPIC
 from brokerkit_redis.topics import Binding, Bindings, Target, scope_of
 
@@ -32,8 +33,11 @@ class Exchange:
     The bindings of a topic are read once; each publish names the version that it knows, and learns of a newer one.
     """
 
-    def __init__(self, client: Client, options: RedisTransportOptions, database: int, clock: Clock) -> None:
+    def __init__(
+        self, client: Client, writer: Writer, options: RedisTransportOptions, database: int, clock: Clock
+    ) -> None:
         self._client = client
+        self._writer = writer
         self._clock = clock
         self._prefix = options.key_prefix
         self._database = database
@@ -112,17 +116,39 @@ class Exchange:
         if not self._client.cluster:
             flat = [part for target in targets for part in self._flat(target)]
             call = PUBLISH.call((key,), (self._elsewhere(0), bindings.version, *messages, *flat))
-            return self._client.run([call], timeout=self._left(end), slot_key=key)[0]
+            return self._write(bindings.topic, call, key, end)
         done, *found = self._topic(bindings.topic, bindings.version, "", [], end)
         if not done and self._learn(bindings.topic, found[0]).version != bindings.version:
             return [_STALE, found[0]]
-        missing = []
-        for number, target in enumerate(targets, 1):  # in a cluster one step for each queue
-            own = queue_key(self._prefix, target.queue) + b"m"
-            call = PUBLISH.call((own,), ("", _ANY_VERSION, *messages, *self._flat(target)))
-            if self._client.run([call], timeout=self._left(end), slot_key=own)[0][0] == _MISSING:
+        return self._copy_in_steps(bindings.topic, messages, targets, end)
+
+    def _copy_in_steps(self, topic: str, messages: tuple[Any, ...], targets: Sequence[Target], end: float) -> Any:
+        """Copy in a cluster: one step for each queue, as they are at several nodes; see ADR 0017.
+
+        Raises:
+            OutcomeUnknown: some queues have their copies, and one could not be reached. A repeat reaches those that lack
+                them, and is recognised by the others.
+        """
+        keys = {target.queue: self._keys(target.queue) for target in targets}
+        there = self._client.run_keys(
+            {own[0]: ("HEXISTS", own[0], "u") for own in keys.values()}, timeout=self._left(end)
+        )
+        missing = [number for number, found in enumerate(there, 1) if not found]
+        for number, target in enumerate(targets if not missing else (), 1):
+            own = keys[target.queue]
+            call = PUBLISH.call(own, ("", _ANY_VERSION, *messages, *self._flat(target)))
+            try:
+                answer = self._write(topic, call, own[0], end)
+            except Exception as error:
+                if number == 1:
+                    raise
+                raise OutcomeUnknown(f"{number - 1} of {len(targets)} queues have their copies: {error}") from error
+            if answer[0] == _MISSING:
                 missing.append(number)
         return [_MISSING, *missing] if missing else [0]
+
+    def _write(self, topic: str, call: Call, slot_key: bytes, end: float) -> Any:
+        return self._writer.run(call, timeout=self._left(end), slot_key=slot_key, what=f"topic {topic!r}")
 
     def _flat(self, target: Target) -> tuple[Any, ...]:
         key = queue_key(self._prefix, target.queue)
@@ -139,9 +165,10 @@ class Exchange:
         names = sorted({each.queue for each in orphans if not each.vanishes})
         if not names:
             return None
+        outcome = "others may have their copies" if self._client.cluster else "nothing was stored"
         return InconsistencyError(
             f"topic {bindings.topic!r}: bound queues are gone from the server, though nobody deleted them: "
-            f"{', '.join(map(repr, names))}; nothing was stored. Declare and bind them anew; a next publish reaches those "
+            f"{', '.join(map(repr, names))}; {outcome}. Declare and bind them anew; a next publish reaches those "
             "that are bound then"
         )
 
@@ -164,14 +191,17 @@ class Exchange:
         return self._client.run([TOPIC.call((key,), args)], timeout=self._left(end), slot_key=key)[0]
 
     def _note_bound(self, name: str, topic: str, binding: Binding, verb: str, end: float) -> Any:
-        key = queue_key(self._prefix, name) + b"m"
+        keys = self._keys(name)
         field = b"B" + topic.encode() + b"\0" + binding.field
-        call = BOUND.call((key,), (verb, field, binding.value))
-        return self._client.run([call], timeout=self._left(end), slot_key=key)[0]
+        call = BOUND.call(self._keys(name), (verb, field, binding.value))
+        return self._client.run([call], timeout=self._left(end), slot_key=keys[0])[0]
 
     def _tell_missed(self, name: str, topic: str, end: float) -> None:
-        key = queue_key(self._prefix, name) + b"m"
-        self._client.run([BOUND.call((key,), ("missed", topic))], timeout=self._left(end), slot_key=key)
+        keys = self._keys(name)
+        self._client.run([BOUND.call(keys, ("missed", topic))], timeout=self._left(end), slot_key=keys[0])
+
+    def _keys(self, name: str) -> tuple[bytes, ...]:
+        return queue_keys(self._prefix, name, cluster=self._client.cluster)
 
     def _binding(self, name: str, pattern: str) -> Binding:
         scope = self._scope

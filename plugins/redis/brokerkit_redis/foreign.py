@@ -6,47 +6,56 @@ import json
 import random
 import re
 import struct
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import redis
 from brokerkit_conformance import Admin, key
 
 from brokerkit.models import new_id, pack_headers
 
-__all__ = ["RedisAdmin"]
+__all__ = ["RedisAdmin", "VirtualHost"]
 
-_KEY: Final = re.compile(rb"bk:\{(.*)\}:([mbtszwT]|r\d)", re.DOTALL)
-_RESULT: Final = b"bk:result:"
+_KEY: Final = re.compile(rb"\{(.*)\}:([mbtszwT]|r\d)", re.DOTALL)
+_RESULT: Final = b"result:"
 _TAIL: Final = 9
 _WHOLE: Final = {"m": "queue", "t": "leases", "s": "schedule", "z": "returned", "w": "wake"}
+
+
+class VirtualHost(NamedTuple):
+    """What one virtual host is."""
+
+    database: int
+    prefix: str
 
 
 class _Place(NamedTuple):
     """Where something lies; without a field it is the whole key."""
 
-    database: int
+    client: Any
     key: bytes
     field: bytes | None = None
 
 
 class RedisAdmin(Admin):
-    """All databases of one server, by redis-py."""
+    """All databases of one server, or all nodes of a cluster, by redis-py.
 
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._database = int(parts.path.strip("/") or 0)
-        self._clients = {
-            number: redis.Redis(
-                host=parts.hostname or "127.0.0.1",
-                port=parts.port or 6379,
-                username=unquote(parts.username) if parts.username else None,
-                password=unquote(parts.password) if parts.password else None,
-                db=number,
-            )
-            for number in (0, 1)
-        }
+    Args:
+        nodes: URLs of those that take writes, each with some database.
+        virtual_hosts: of the server; their places in this list are what keys name.
+        number: of the one to put messages into.
+    """
+
+    def __init__(self, nodes: Sequence[str], virtual_hosts: Sequence[VirtualHost], number: int) -> None:
+        self._hosts = virtual_hosts
+        self._own = virtual_hosts[number]
+        databases = sorted({host.database for host in virtual_hosts})
+        self._clients = [
+            (database, redis.Redis.from_url(node.rpartition("/")[0], db=database))
+            for node in nodes
+            for database in databases
+        ]
 
     def keys(self) -> Collection[str]:
         """See `Admin.keys`: every key, and every message and binding within one."""
@@ -56,11 +65,11 @@ class RedisAdmin(Admin):
         """See `Admin.remove`."""
         there = self._all()
         for each in keys:
-            database, name, field = there[each]
+            client, name, field = there[each]
             if field is None:
-                self._clients[database].delete(name)
+                client.delete(name)
             else:
-                self._clients[database].hdel(name, field)
+                client.hdel(name, field)
 
     def put_raw(self, queue: str, body: bytes, headers: Mapping[str, str]) -> None:
         """See `Admin.put_raw`."""
@@ -82,27 +91,40 @@ class RedisAdmin(Admin):
 
     def disasters(self) -> Mapping[str, Callable[[], object]]:
         """See `Admin.disasters`."""
-        client = self._clients[self._database]
+
+        def flush_all() -> None:
+            for _, client in self._clients:
+                client.flushall()
+
+        def flush() -> None:
+            for client in self._of_own_database():
+                client.flushdb()
 
         def delete_all() -> None:
-            for name in client.keys("bk:*"):
-                client.delete(name)
+            for client in self._of_own_database():
+                for name in client.keys(f"{self._own.prefix}*"):
+                    client.delete(name)
 
-        return {"FLUSHALL": client.flushall, "FLUSHDB": client.flushdb, "every key deleted": delete_all}
+        return {"FLUSHALL": flush_all, "FLUSHDB": flush, "every key deleted": delete_all}
 
     def forget_statements(self) -> None:
         """Make the server forget all scripts."""
-        self._clients[0].script_flush()
+        for _, client in self._clients:
+            client.script_flush()
 
     def close(self) -> None:
         """See `Admin.close`."""
-        for client in self._clients.values():
+        for _, client in self._clients:
             client.close()
+
+    def _of_own_database(self) -> list[Any]:
+        return [client for database, client in self._clients if database == self._own.database]
 
     def _put(self, queue: str, message_id: bytes, value: bytes) -> None:
         escaped = queue.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
-        root, client = f"bk:{{{escaped}}}:", self._clients[self._database]
-        if not client.exists(f"{root}m"):
+        root = f"{self._own.prefix}{{{escaped}}}:"
+        client = next((one for one in self._of_own_database() if f"{root}m".encode() in one.keys("*")), None)
+        if client is None:
             raise LookupError(f"there is no queue {queue!r} to put something into")
         with client.pipeline(transaction=True) as all_at_once:
             all_at_once.hset(f"{root}b", message_id, value)
@@ -112,18 +134,24 @@ class RedisAdmin(Admin):
 
     def _all(self) -> dict[str, _Place]:
         found: dict[str, _Place] = {}
-        for number, client in self._clients.items():
+        for database, client in self._clients:
             names: Any = client.keys("*")
             for name in names:
-                for text, field in self._parts(client, number, name):
-                    found[text] = _Place(number, name, field)
+                for text, field in self._named(client, database, name):
+                    found[text] = _Place(client, name, field)
         return found
 
-    def _parts(self, client: Any, database: int, name: bytes) -> Iterator[tuple[str, bytes | None]]:
-        if name.startswith(_RESULT):
-            yield key("result", database, name.removeprefix(_RESULT).decode()), None
+    def _named(self, client: Any, database: int, name: bytes) -> Iterator[tuple[str, bytes | None]]:
+        for number, host in enumerate(self._hosts):
+            if host.database == database and name.startswith(host.prefix.encode()):
+                return self._parts(client, number, name, name.removeprefix(host.prefix.encode()))
+        return iter([(key("unknown", database, repr(name)), None)])
+
+    def _parts(self, client: Any, database: int, name: bytes, rest: bytes) -> Iterator[tuple[str, bytes | None]]:
+        if rest.startswith(_RESULT):
+            yield key("result", database, rest.removeprefix(_RESULT).decode()), None
             return
-        known = _KEY.fullmatch(name)
+        known = _KEY.fullmatch(rest)
         if known is None:
             yield key("unknown", database, repr(name)), None
             return

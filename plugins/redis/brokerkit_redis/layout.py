@@ -12,8 +12,8 @@ All keys of a queue have one hash tag, so that a cluster keeps them together. Be
 
 and behind `{topic}:` stands `T`, a hash of bindings, in database 0 for all databases. The fields of m: u priorities in use,
 e expires (ms), x when it expires, t message_ttl (ms), l max_length, p max_priority, o 1 if t or l is there, v shortest
-visibility timeout seen (ms), d copies dropped, n count of bindings, f epochs of repair, gone what was found gone, and
-`B…` for each binding.
+visibility timeout seen (ms), d copies dropped, n count of bindings, gone what was found gone, and
+`B…` for each binding, h 1 if someone subscribes to the channel `w`, on which a new wake token is told then (ADR 0017).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Final, NamedTuple
 
 from brokerkit.models import Message, Received, pack_headers, unpack_headers
 
-__all__ = ["Packed", "Token", "delivery_of", "pack", "queue_key", "token_of", "topic_key"]
+__all__ = ["Packed", "Token", "delivery_of", "pack", "queue_key", "queue_keys", "token_of", "topic_key"]
 
 _EXPIRES: Final = 16
 _DUE: Final = 32
@@ -33,6 +33,7 @@ _HEADERS: Final = 64
 _TAIL: Final = struct.Struct(">BII")
 _MOMENT: Final = 8
 _LENGTH: Final = 4
+_SUFFIXES: Final = (b"m", b"b", b"t", b"s", b"z", b"w", *(b"r%d" % priority for priority in range(10)))
 _PLAIN: Final = tuple(bytes([priority]) for priority in range(10))
 
 
@@ -57,6 +58,16 @@ class Token(NamedTuple):
 def queue_key(prefix: str, name: str) -> bytes:
     """Return what the keys of a queue begin with."""
     return f"{prefix}{{{_escaped(name)}}}:".encode()
+
+
+def queue_keys(prefix: str, name: str, *, cluster: bool) -> tuple[bytes, ...]:
+    """Return the keys to name to a script that works on a queue; "m" comes first.
+
+    A cluster that moves a slot moves one key after the other, and refuses a script while keys that it named are at two
+    places. Hence all are named to it; a script that knew of "m" only would take those that are gone for lost.
+    """
+    key = queue_key(prefix, name)
+    return tuple(key + suffix for suffix in (_SUFFIXES if cluster else _SUFFIXES[:1]))
 
 
 def topic_key(prefix: str, topic: str) -> bytes:

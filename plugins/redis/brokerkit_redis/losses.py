@@ -59,10 +59,16 @@ class Losses:
         """Note of a missing queue whether something of it is left (2) or not (1)."""
         (self._halves.add if kind != 1 else self._halves.discard)(name)
 
-    def note_missing(self, missing: Sequence[str], of: int) -> None:
-        """Tell once of each queue that is missing, so that the others go on; and always when none is left."""
+    def note_missing(self, missing: Sequence[str], of: int, *, partly: bool = False) -> None:
+        """Tell once of each queue that is missing, so that the others go on; and always when none is left.
+
+        Args:
+            missing: the queues.
+            of: how many there are.
+            partly: not all of them were looked at.
+        """
         new = [name for name in missing if name not in self._reported]
-        self._reported = set(missing)
+        self._reported = {*missing, *(self._reported if partly else ())}
         if new or len(missing) == of:
             self._to_report = new or list(missing)
 

@@ -65,6 +65,8 @@ def transport_capabilities(*, cluster: bool, persistence: Persistence) -> Capabi
         max_name=255,
         evictable=(),
         group_commit=False,
+        failover=True,
+        tls=True,
     )
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import threading
 from collections import defaultdict, deque
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Final, NamedTuple, final
+
+from redis import exceptions
 
 from brokerkit.abc import SETTLE_TIMEOUT, Clock, Receiver
 from brokerkit.errors import OperationTimeout
@@ -16,17 +19,17 @@ from brokerkit_redis.losses import Losses
 from brokerkit_redis.scripts import ACK, CLAIM, EXTEND, RELEASE
 from brokerkit_redis.server import Server
 
-__all__ = ["RedisReceiver"]
+__all__ = ["Found", "RedisReceiver", "by_queue"]
 
 _LONGEST_BLOCK: Final = 1.0  # seconds; a wake token that got lost with its finder costs no more than this
 _SHORTEST_BLOCK: Final = 0.005
 _TOGETHER: Final = 8  # queues up to which the next claim is sent behind the wait, in the same round trip
-_LARGE: Final = 8 * 1024  # bytes of a body from which copying it in a script costs more than another round trip
+_LARGE: Final = 48 * 1024  # bytes of bodies from which copying them in a script costs more than another round trip
 _SETTLE_AT_ONCE: Final = 2000
 _VERIFY_EVERY: Final = 1.0  # seconds between two looks at the queues' bindings
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
     """What a claim found; `look_again` is in seconds from the server's now, None if nothing is known to come."""
 
     deliveries: list[Received]
@@ -36,27 +39,36 @@ class _Found(NamedTuple):
 
 @final
 class RedisReceiver(Receiver):
-    """One consumer's claim on one or many queues. Thread-safe.
+    """One consumer's claim on one or many queues; in a cluster on one, see `cluster_receiver`. Thread-safe.
 
     Args:
         server: the server.
         names: the queues.
         visibility_timeout: of each claim, in seconds.
         rotate: begin with another queue each time.
+        losses: whom to tell of losses, if that is not this receiver's own affair; for a part of a `ClusterReceiver`.
     """
 
-    def __init__(self, server: Server, names: Sequence[str], *, visibility_timeout: float, rotate: bool) -> None:
+    def __init__(
+        self,
+        server: Server,
+        names: Sequence[str],
+        *,
+        visibility_timeout: float,
+        rotate: bool,
+        losses: Losses | None = None,
+    ) -> None:
         self._server = server
         self._client: Client = server.client
         self._clock: Clock = server.clock
         self._names = deque(dict.fromkeys(names))
         self._rotate = rotate
         self._lease = visibility_timeout
-        self._line = self._client.line()
+        self._line = self._client.line(server.key(self._names[0]) + b"w")
         self._turn = threading.Lock()
         self._held: dict[bytes, str] = {}
-        self._losses = Losses()
-        self._bodies_apart = False
+        self._losses = losses or Losses()
+        self._subscribed = losses is not None
         self._bound: set[str] = set()
         self._verify_at = self._clock.monotonic()
         self._shortest_expires: float | None = None
@@ -69,8 +81,10 @@ class RedisReceiver(Receiver):
     ) -> tuple[Sequence[Received], Sequence[Received]]:
         """See `Receiver.receive`."""
         end = self._clock.monotonic() + timeout
-        if not acks:
-            self._losses.tell()
+        if acks and self._losses.any:
+            return [], self.ack(acks)  # alone, so that one of the next calls has none, and can raise
+        self._losses.tell()
+        self.verify_bindings(end)  # before anything is claimed, which an error would leave to nobody
         with self._turn:
             lost, held = self._fence(acks)
             found, refused = self._claim(limit, held)
@@ -84,17 +98,27 @@ class RedisReceiver(Receiver):
                 if left <= 0:
                     break
                 found = self._wait(limit, min(left, self._block_for(found)))
-        self._verify_bindings(end)
+            if found.deliveries:
+                self._losses.note_missing(found.missing, len(self._names), partly=True)
         return found.deliveries, lost
 
-    def _claim(self, limit: int, acks: Sequence[Received]) -> tuple[_Found, list[Received]]:
+    def look(self, limit: int) -> tuple[Found, float]:
+        """Claim once, without waiting; returns what was found, and in how many seconds to look again at the latest.
+
+        For the one who waits for this receiver and others. Losses are noted, and not told.
+        """
+        with self._turn:
+            found, _ = self._claim(limit, ())
+            return found, self._block_for(found)
+
+    def _claim(self, limit: int, acks: Sequence[Received]) -> tuple[Found, list[Received]]:
         """Ack and claim, in one round trip."""
         groups = [
             (queue, group[at : at + _SETTLE_AT_ONCE])
-            for queue, group in self._by_queue(acks).items()
+            for queue, group in by_queue(acks).items()
             for at in range(0, len(group), _SETTLE_AT_ONCE)
         ]
-        calls = [ACK.call((self._key(queue, b"m"),), [r.receipt for r in group]) for queue, group in groups]
+        calls = [ACK.call(self._server.keys(queue), [r.receipt for r in group]) for queue, group in groups]
         began = self._clock.monotonic()
         replies = self._line.run([*calls, self._claim_call(limit)], timeout=self._server.patience)
         lost = []
@@ -103,24 +127,37 @@ class RedisReceiver(Receiver):
             self._forget(group)
         return self._read(replies[-1], began, self._clock.monotonic()), lost
 
-    def _wait(self, limit: int, seconds: float) -> _Found:
+    def _wait(self, limit: int, seconds: float) -> Found:
         """Wait for a wake token, and claim."""
+        seconds = max(seconds, _SHORTEST_BLOCK)  # written as 0.000 it would be for ever
         keys = [self._key(name, b"w") for name in self._names]
         block: Call = ("BLPOP", *keys, f"{seconds:.3f}")
         together = len(keys) <= _TOGETHER
         # the claim stands behind the wait in the server's queue, so that who takes a token looks in any case
-        self._line.begin([block, self._claim_call(limit)] if together else [block], timeout=seconds)
-        self._line.reply(timeout=seconds)
+        self._line.begin([block, self._claim_call(limit)] if together else [block], timeout=self._server.patience)
+        try:
+            self._line.reply(timeout=seconds)
+        except exceptions.ResponseError:  # such as by a cluster that moves the queue
+            if together and (found := self._behind_refusal()) and found.deliveries:
+                return found
+            raise
         if not together:
             return self._claim(limit, ())[0]
         return self._read(self._line.reply(timeout=self._server.patience), None, self._clock.monotonic())
 
-    def _claim_call(self, limit: int) -> tuple[Any, ...]:
-        keys = [self._key(name, b"m") for name in self._names]
-        lease = round(self._lease * 1000)
-        return CLAIM.call(keys, (limit, lease, 0 if self._bodies_apart else 1, 1))
+    def _behind_refusal(self) -> Found | None:
+        """Read the answer of the claim behind a wait that was refused: it may have succeeded all the same."""
+        try:
+            return self._read(self._line.reply(timeout=self._server.patience), None, self._clock.monotonic())
+        except exceptions.RedisError:
+            return None
 
-    def _read(self, reply: Any, began: float | None, ended: float) -> _Found:
+    def _claim_call(self, limit: int) -> tuple[Any, ...]:
+        keys = [*chain.from_iterable(map(self._server.keys, self._names))]
+        lease = round(self._lease * 1000)
+        return CLAIM.call(keys, (limit, lease, _LARGE, 1, int(self._subscribed)))
+
+    def _read(self, reply: Any, began: float | None, ended: float) -> Found:
         """Read a claim's reply.
 
         Args:
@@ -143,7 +180,7 @@ class RedisReceiver(Receiver):
                 deliveries += self._deliveries(name, answer[2:], deadline, now)
         if deliveries and self._rotate and len(self._names) > 1:
             self._rotate_behind(deliveries[-1].queue)
-        return _Found(deliveries, missing, (look_again - now) / 1000 if look_again >= 0 else None)
+        return Found(deliveries, missing, (look_again - now) / 1000 if look_again >= 0 else None)
 
     def _deliveries(self, name: str, answer: Sequence[Any], deadline: float, now: int) -> list[Received]:
         dropped, gone, tokens, bodies, expires, bindings = answer
@@ -159,23 +196,23 @@ class RedisReceiver(Receiver):
         if not bodies:
             ids = [token[:-9] for token in tokens]
             (bodies,) = self._line.run([("HMGET", self._key(name, b"b"), *ids)], timeout=SETTLE_TIMEOUT)
-        self._bodies_apart = sum(len(body) for body in bodies if body) >= _LARGE * len(bodies)
-        whole = [(token, body) for token, body in zip(tokens, bodies, strict=True) if body is not None]
-        if len(whole) < len(tokens):
+        if None in bodies:
             self._drop_bodiless(name, [token for token, body in zip(tokens, bodies, strict=True) if body is None])
-        claimed = [delivery_of(token, body, name, deadline, now) for token, body in whole]
+            tokens = [token for token, body in zip(tokens, bodies, strict=True) if body is not None]
+            bodies = [body for body in bodies if body is not None]
+        claimed = [delivery_of(token, body, name, deadline, now) for token, body in zip(tokens, bodies, strict=True)]
         if dropped and claimed:
             claimed[0].gap = dropped
         return claimed
 
     def _drop_bodiless(self, name: str, tokens: list[bytes]) -> None:
         """Let go of claims whose message is gone, and tell it."""
-        self._line.run([ACK.call((self._key(name, b"m"),), tokens)], timeout=SETTLE_TIMEOUT)
+        self._line.run([ACK.call(self._server.keys(name), tokens)], timeout=SETTLE_TIMEOUT)
         for token in tokens:
             self._held.pop(token, None)
         self._losses.note_ids(name, [token[:-9].hex() for token in tokens])
 
-    def _block_for(self, found: _Found) -> float:
+    def _block_for(self, found: Found) -> float:
         bounds = [_LONGEST_BLOCK]
         if found.look_again is not None:
             bounds.append(found.look_again)
@@ -187,7 +224,7 @@ class RedisReceiver(Receiver):
         """Begin after the queue that was served last."""
         self._names.rotate(-1 - self._names.index(name))
 
-    def _verify_bindings(self, end: float) -> None:
+    def verify_bindings(self, end: float) -> None:
         """See now and then whether the bindings of our queues are still there."""
         now = self._clock.monotonic()
         if not self._bound or now < self._verify_at:
@@ -235,12 +272,12 @@ class RedisReceiver(Receiver):
                 raise OperationTimeout("a receive that waits could not be ended")
         try:
             left: defaultdict[str, list[bytes]] = defaultdict(list)
-            for token, queue in self._held.items():
+            for token, queue in list(self._held.items()):  # others may settle meanwhile
                 left[queue].append(token)
             self._held.clear()
             for queue, tokens in left.items():
-                call = RELEASE.call((self._key(queue, b"m"),), (0, 0, *tokens))
-                self._client.run([call], timeout=self._left(end), slot_key=self._key(queue, b"m"))
+                keys = self._server.keys(queue)
+                self._client.run([RELEASE.call(keys, (0, 0, *tokens))], timeout=self._left(end), slot_key=keys[0])
         finally:
             self._line.close()
             self._turn.release()
@@ -250,12 +287,12 @@ class RedisReceiver(Receiver):
     ) -> list[Received]:
         lost, held = self._fence(deliveries)
         end = self._clock.monotonic() + timeout
-        for queue, group in self._by_queue(held).items():
+        for queue, group in by_queue(held).items():
             for at in range(0, len(group), _SETTLE_AT_ONCE):
                 some = group[at : at + _SETTLE_AT_ONCE]
-                key = self._key(queue, b"m")
-                call = script.call((key,), (*args, *(received.receipt for received in some)))
-                (numbers,) = self._client.run([call], timeout=self._left(end), slot_key=key)
+                keys = self._server.keys(queue)
+                call = script.call(keys, (*args, *(received.receipt for received in some)))
+                (numbers,) = self._client.run([call], timeout=self._left(end), slot_key=keys[0])
                 lost += [some[number - 1] for number in numbers]
                 if not keep:
                     self._forget(some)
@@ -275,14 +312,16 @@ class RedisReceiver(Receiver):
         for received in deliveries:
             self._held.pop(received.receipt, None)
 
-    def _by_queue(self, deliveries: Sequence[Received]) -> dict[str, list[Received]]:
-        groups: dict[str, list[Received]] = {}
-        for received in deliveries:
-            groups.setdefault(received.queue, []).append(received)
-        return groups
-
     def _key(self, queue: str, suffix: bytes) -> bytes:
         return self._server.key(queue) + suffix
 
     def _left(self, end: float) -> float:
         return max(end - self._clock.monotonic(), 0.05)
+
+
+def by_queue(deliveries: Sequence[Received]) -> dict[str, list[Received]]:
+    """Return deliveries by their queue, each queue's in their order."""
+    groups: dict[str, list[Received]] = {}
+    for received in deliveries:
+        groups.setdefault(received.queue, []).append(received)
+    return groups

@@ -8,7 +8,7 @@ from typing import Final, final
 
 from brokerkit.abc import Clock
 from brokerkit_redis.client import Client
-from brokerkit_redis.layout import queue_key
+from brokerkit_redis.layout import queue_key, queue_keys
 from brokerkit_redis.options import RedisOptions
 
 __all__ = ["Server"]
@@ -25,6 +25,7 @@ class Server:
         clock: monotonic time of this process.
         patience: seconds that one claim may take on a slow line, where no silence is longer than `socket_timeout`.
         key: returns what the keys of a queue begin with.
+        keys: returns the keys of a queue that a script is told, "m" first.
         mend_bindings: puts a queue's lost bindings back; takes the queue and a `timeout`.
     """
 
@@ -39,6 +40,7 @@ class Server:
         self.clock = clock
         self.mend_bindings = mend_bindings
         self.key = lru_cache(maxsize=4096)(lambda name: queue_key(options.key_prefix, name))
+        self.keys = lru_cache(maxsize=4096)(lambda name: queue_keys(options.key_prefix, name, cluster=client.cluster))
         self.patience = _TRIES_OF_SILENCE * options.socket_timeout
         self._ahead = float("inf")
 

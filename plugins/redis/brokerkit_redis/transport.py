@@ -7,12 +7,13 @@ from typing import Any, ClassVar, NoReturn, Self, final
 
 from brokerkit.abc import Clock, Receiver, SupportsDepth, SupportsEvictionCheck, SupportsFanout, Transport
 from brokerkit.capabilities import Capabilities
-from brokerkit.errors import ErrorTable, InconsistencyError, InvalidMessage, OutcomeUnknown, QueueFull, QueueNotFound
+from brokerkit.errors import ErrorTable, InconsistencyError, InvalidMessage, QueueFull, QueueNotFound
 from brokerkit.models import Depth, Message, Outcome, Queue
 from brokerkit.options import Options
 from brokerkit.url import URL
 from brokerkit_redis.addresses import address_of
 from brokerkit_redis.client import Client
+from brokerkit_redis.cluster_receiver import ClusterReceiver
 from brokerkit_redis.errors import ERRORS
 from brokerkit_redis.exchange import Exchange
 from brokerkit_redis.layout import Packed, pack
@@ -20,6 +21,7 @@ from brokerkit_redis.losses import settings_gone
 from brokerkit_redis.options import RedisTransportOptions
 from brokerkit_redis.promises import transport_capabilities
 from brokerkit_redis.receiver import RedisReceiver
+from brokerkit_redis.replicas import Writer
 from brokerkit_redis.scripts import DECLARE, MANAGE, SEND, STORE
 from brokerkit_redis.server import Server
 
@@ -43,7 +45,8 @@ class RedisTransport(Transport, SupportsFanout, SupportsDepth, SupportsEvictionC
         self._client = client
         self._clock = clock
         self._options = options
-        self._exchange = Exchange(client, options, database, clock)
+        self._writer = Writer(client, options)
+        self._exchange = Exchange(client, self._writer, options, database, clock)
         self._server = Server(client, clock, options, self._exchange.mend)
         self._bounded: set[str] = set()
 
@@ -143,6 +146,8 @@ class RedisTransport(Transport, SupportsFanout, SupportsDepth, SupportsEvictionC
         """See `Transport.open_receiver`."""
         ordered = sorted(names) if self._options.queue_order_strategy == "sorted" else names
         rotate = self._options.queue_order_strategy == "round_robin"
+        if self._client.cluster and len(set(names)) > 1:
+            return ClusterReceiver(self._server, ordered, visibility_timeout=visibility_timeout, rotate=rotate)
         return RedisReceiver(self._server, ordered, visibility_timeout=visibility_timeout, rotate=rotate)
 
     def evictable(self, *, timeout: float) -> Sequence[str]:
@@ -156,18 +161,11 @@ class RedisTransport(Transport, SupportsFanout, SupportsDepth, SupportsEvictionC
     # -- parts -----------------------------------------------------------------------------------------------------
 
     def _run(self, name: str, script: Any, args: Sequence[Any], timeout: float, *, replicate: bool = False) -> Any:
-        key = self._server.key(name) + b"m"
-        calls = [script.call((key,), args)]
-        replicas = self._options.wait_replicas if replicate else 0
-        if replicas:
-            patience = min(self._options.wait_replicas_timeout, timeout / 2)
-            calls.append(("WAIT", replicas, max(round(patience * 1000), 1)))
-        reply, *seen = self._client.run(calls, timeout=timeout, slot_key=key)
-        if seen and seen[0] < replicas:
-            raise OutcomeUnknown(
-                f"queue {name!r}: {seen[0]} of {replicas} replicas have it so far; it may still be lost"
-            )
-        return reply
+        keys = self._server.keys(name)
+        call = script.call(keys, args)
+        if replicate:
+            return self._writer.run(call, timeout=timeout, slot_key=keys[0], what=f"queue {name!r}")
+        return self._client.run([call], timeout=timeout, slot_key=keys[0])[0]
 
     def _found(self, name: str, reply: Any) -> list[int]:
         """Return a script's list, which it gives where the queue is there."""

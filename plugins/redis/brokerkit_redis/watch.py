@@ -18,6 +18,7 @@ _CHANNEL: Final = "__redis__:invalidate"
 _STEP: Final = (
     0.02  # seconds between two looks where tracking is not to be had: in a cluster, each node tracks for itself
 )
+_TURN: Final = 1.0  # seconds after which we look though nothing was heard: the reading connection may have broken
 _MESSAGE: Final = b"message"
 
 
@@ -35,19 +36,36 @@ class Watcher:
     def wait(
         self, differs: Callable[[bytes, bytes | None], bool], names: Sequence[bytes], *, timeout: float
     ) -> list[bytes]:
-        """Return the names of keys whose value `differs`, or that have changed since they were read; empty on time-out."""
+        """Return the names of keys whose value `differs`; empty on time-out."""
         end = self._clock.monotonic() + timeout
         if self._client.cluster:
             return self._poll(differs, names, end)
-        values = self._read(names, max(timeout, 0.05))
-        changed = [name for name, value in zip(names, values, strict=True) if differs(name, value)]
-        awaited = set(names)
-        while not changed and (left := end - self._clock.monotonic()) > 0:
+        some = names
+        while some:
+            known = self._told
+            values = self._read(some, max(end - self._clock.monotonic(), 0.05))
+            if self._told != known and some is not names:
+                some = names  # what was read over the connection before is tracked no more
+                continue
+            if changed := [name for name, value in zip(some, values, strict=True) if differs(name, value)]:
+                return changed
+            some = self._heard(names, end)
+        return []
+
+    def _heard(self, names: Sequence[bytes], end: float) -> Sequence[bytes]:
+        """Return names to look at: those that the server spoke of, or after a while all; none when the time is over.
+
+        It may speak of what was read and changed before, and of other databases.
+        """
+        until = min(end, self._clock.monotonic() + _TURN)
+        while (left := until - self._clock.monotonic()) > 0:
             message = self._hearing.poll(left)
             if message is not None and message[0] == _MESSAGE:
                 # all keys were flushed if it names none
-                changed = list(names) if message[2] is None else [name for name in message[2] if name in awaited]
-        return changed
+                some = names if message[2] is None else [name for name in names if name in message[2]]
+                if some:
+                    return some
+        return names if until < end else ()
 
     def close(self) -> None:
         """Close both connections."""

@@ -9,6 +9,7 @@ from brokerkit.capabilities import (
     Delay,
     Durability,
     Fanout,
+    Impossible,
     Lease,
     Priority,
     Redelivery,
@@ -58,6 +59,8 @@ def transport_capabilities(*, in_memory: bool, synchronous: str) -> Capabilities
         evictable=(),
         # at FULL a commit waits for the disk, so the sends of many threads are worth joining
         group_commit=synchronous == "FULL" and not in_memory,
+        failover=Impossible("it is embedded: there is no host"),
+        tls=Impossible("it is embedded: nothing leaves the machine"),
     )
 
 

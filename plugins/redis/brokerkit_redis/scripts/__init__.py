@@ -29,9 +29,9 @@ def _script(*names: str) -> Script:
 
 
 DECLARE: Final = _script("queue", "repair", "declare")
-SEND: Final = _script("queue", "repair", "send")
+SEND: Final = _script("send_common", "queue", "repair", "send")
 STORE: Final = _script("queue", "store")
-CLAIM: Final = _script("queue", "repair", "claim")
+CLAIM: Final = _script("claim_common", "queue", "repair", "claim")
 ACK: Final = _script("queue", "ack")
 EXTEND: Final = _script("queue", "extend")
 RELEASE: Final = _script("queue", "release")

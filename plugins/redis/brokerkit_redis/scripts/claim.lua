@@ -1,20 +1,22 @@
 -- Take what is ready, and record it as leased, in one step for each queue.
--- KEYS: the queues' "m", in the order to serve. ARGV: limit, visibility timeout (ms), 1 to return bodies, 1 to tell losses.
+-- KEYS: the queues' "m", in the order to serve; or in a cluster all keys of one queue, "m" first. ARGV: limit, visibility
+-- timeout (ms), bytes of bodies to return at most, 1 to tell losses, 1 if the caller subscribes to the channels of its queues.
 -- Returns now; when to look again (ms; -1: nothing is known to come); and of each queue that has something to say:
 -- {its number, 1 or 2} as `absent` says, or {its number, 0, dropped, gone, tokens, bodies, expires, bindings}.
 local now = now_ms()
 local limit, lease = tonumber(ARGV[1]), tonumber(ARGV[2])
+local queues = KEYS
+if KEYS[2] and string.sub(KEYS[2], -1) ~= 'm' then queues = {KEYS[1]} end
 local STEP = 1000 -- what one fetch makes ready again of one queue, so that others get their turn
 
--- what is due: delays that are over, and leases that have ended
-local function ripen(K)
-  for _, suffix in ipairs({'s', 't'}) do
-    local due = call('ZRANGEBYSCORE', K .. suffix, '-inf', now, 'LIMIT', 0, STEP)
-    if #due > 0 then
-      in_chunks('ZREM', K .. suffix, due)
-      for _, token in ipairs(due) do make_ready(K, token) end
-    end
+-- what is due, of delays that are over (s) or leases that have ended (t); returns how many
+local function ripen(K, suffix)
+  local due = call('ZRANGEBYSCORE', K .. suffix, '-inf', now, 'LIMIT', 0, STEP)
+  if #due > 0 then
+    in_chunks('ZREM', K .. suffix, due)
+    for _, token in ipairs(due) do make_ready(K, token) end
   end
+  return #due
 end
 
 local function again(token)
@@ -41,9 +43,8 @@ local function merge(K, priority, back, count, tokens, ids)
   in_chunks('ZREM', K .. 'z', back)
 end
 
-local function take(K, used, count)
+local function take(K, used, count, any_back)
   local tokens, ids = {}, {}
-  local any_back = call('ZCARD', K .. 'z') > 0
   for i = 1, #used do
     local priority, left = tonumber(string.sub(used, i, i)), count - #tokens
     if left == 0 then break end
@@ -52,31 +53,27 @@ local function take(K, used, count)
       merge(K, priority, back, left, tokens, ids)
     else
       local tail = struct.pack('>BI4I4', priority, 1, 0)
-      for _, id in ipairs(call('LPOP', K .. 'r' .. priority, left) or {}) do
-        tokens[#tokens + 1], ids[#ids + 1] = id .. tail, id
+      local some, n = call('LPOP', K .. 'r' .. priority, left) or {}, #tokens
+      for j = 1, #some do
+        tokens[n + j], ids[n + j] = some[j] .. tail, some[j]
       end
     end
   end
   return tokens, ids
 end
 
-local function anything_ready(K, used)
-  for i = 1, #used do
-    if call('LLEN', K .. 'r' .. string.sub(used, i, i)) > 0 then return true end
-  end
-  return call('ZCARD', K .. 'z') > 0
-end
-
 local function record(K, tokens)
-  local leases = {}
-  for _, token in ipairs(tokens) do
-    leases[#leases + 1] = now + lease
-    leases[#leases + 1] = token
+  local leases, until_ = {}, now + lease
+  for i = 1, #tokens do
+    leases[2 * i - 1], leases[2 * i] = until_, tokens[i]
   end
   in_chunks('ZADD', K .. 't', leases)
 end
 
+-- none if they are large: copying them here takes longer than another round trip of the client. The first speaks for all
 local function bodies_of(K, ids)
+  if call('HSTRLEN', K .. 'b', ids[1]) * #ids > tonumber(ARGV[3]) then return {} end
+  if #ids <= 4000 then return call('HMGET', K .. 'b', unpack(ids)) end
   local bodies = {}
   for i = 1, #ids, 4000 do
     for _, body in ipairs(call('HMGET', K .. 'b', unpack(ids, i, math.min(i + 3999, #ids)))) do
@@ -96,24 +93,30 @@ local function stay(K, expires, until_, tokens)
 end
 
 local function claim(number, K, count)
-  local meta = call('HMGET', K .. 'm', 'u', 'v', 'e', 'x', 'd', 'gone', 'n')
+  local meta = call('HMGET', K .. 'm', 'u', 'v', 'e', 'x', 'd', 'gone', 'n', 'h')
   local used = meta[1]
   if not used then return {number, absent(K)}, 0 end
   local gone = meta[6]
-  if not sound(K, used) then
+  local holds, back, ready, scheduled = sound(K, used)
+  if not holds then
     used = repair(K, used, now, false)
     gone = call('HGET', K .. 'm', 'gone')
+    holds, back, ready, scheduled = sound(K, used)
   end
-  ripen(K)
+  if ARGV[5] == '1' and not meta[8] then call('HSET', K .. 'm', 'h', '1') end
+  local ripe = ripen(K, 't') + (scheduled > 0 and ripen(K, 's') or 0)
   local bodies, dropped = {}, 0
-  local tokens, ids = take(K, used, count)
+  local tokens, ids = take(K, used, count, back + ripe > 0)
   if #tokens > 0 then
     record(K, tokens)
-    if ARGV[3] == '1' then bodies = bodies_of(K, ids) end
+    bodies = bodies_of(K, ids)
     if not meta[2] or lease < tonumber(meta[2]) then
       call('HSET', K .. 'm', 'v', lease)
       -- who waits now may plan to sleep for longer than that
-      if lease < 1000 then call('RPUSH', K .. 'w', unpack({'', '', '', '', '', '', '', ''})) end
+      if lease < 1000 then
+        call('RPUSH', K .. 'w', unpack({'', '', '', '', '', '', '', ''}))
+        announce(K)
+      end
     end
     if meta[5] then
       dropped = tonumber(meta[5])
@@ -125,7 +128,7 @@ local function claim(number, K, count)
   else
     gone = ''
   end
-  if anything_ready(K, used) then
+  if ready + ripe > #tokens then
     wake(K)
   elseif #tokens == 0 then
     call('DEL', K .. 'w')
@@ -137,7 +140,7 @@ end
 
 local function look_again()
   local moment = -1
-  for _, key in ipairs(KEYS) do
+  for _, key in ipairs(queues) do
     local K = string.sub(key, 1, -2)
     local shortest = tonumber(call('HGET', key, 'v') or '')
     for _, suffix in ipairs({'s', 't'}) do
@@ -151,7 +154,7 @@ local function look_again()
 end
 
 local found, total = {}, 0
-for number, key in ipairs(KEYS) do
+for number, key in ipairs(queues) do
   if total >= limit then break end
   local answer, count = claim(number, string.sub(key, 1, -2), limit - total)
   total = total + count

@@ -36,10 +36,16 @@ local function keep_until(K, moment)
   end
 end
 
+-- in a cluster, who waits for several queues hears of them; see ADR 0017. A user without the right to tell stores none the less
+local function announce(K)
+  if call('HEXISTS', K .. 'm', 'h') == 1 then redis.pcall('PUBLISH', K .. 'w', '') end
+end
+
 -- one token is enough: whoever takes it and leaves something ready puts it back
 local function wake(K)
   if call('EXISTS', K .. 'w') == 0 then
     call('RPUSH', K .. 'w', '')
+    announce(K)
   end
 end
 

@@ -15,7 +15,7 @@ for i = 3, #ARGV do
     end
   end
 end
-wake(K)
+if #lost < #ARGV - 2 then wake(K) end -- else there may be no queue to which a token would belong
 local moment = call('HGET', KEYS[1], 'x')
 if moment then keep_until(K, moment) end
 return lost

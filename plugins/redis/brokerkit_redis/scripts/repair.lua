@@ -3,12 +3,15 @@
 
 local FLOOR = string.rep('-', 80) -- long enough to keep a sorted set from being packed
 
+-- returns whether it holds, and how many are returned, ready in all, and scheduled
 local function sound(K, used)
-  local indexed = call('ZCARD', K .. 't') + call('ZCARD', K .. 's') + call('ZCARD', K .. 'z')
+  local back, scheduled = call('ZCARD', K .. 'z'), call('ZCARD', K .. 's')
+  local ready = back
   for i = 1, #used do
-    indexed = indexed + call('LLEN', K .. 'r' .. string.sub(used, i, i))
+    ready = ready + call('LLEN', K .. 'r' .. string.sub(used, i, i))
   end
-  return call('HLEN', K .. 'b') == indexed and call('HEXISTS', K .. 'b', '') == 1
+  local indexed = call('ZCARD', K .. 't') + scheduled + ready
+  return call('HLEN', K .. 'b') == indexed and call('HEXISTS', K .. 'b', '') == 1, back, ready, scheduled
 end
 
 local function lay_floor(K)
@@ -16,8 +19,8 @@ local function lay_floor(K)
   call('ZADD', K .. 't', '+inf', FLOOR)
 end
 
--- drop what has no body, or stands twice; returns the ids of bodies that are in no index
-local function sift(K, bodies, lost)
+-- drop what has no body, or stands twice; returns the ids that stand somewhere, and the priorities in use
+local function sift(K, used, bodies, lost)
   local seen = {['']=true}
   for priority = 0, 9 do
     local key = K .. 'r' .. priority
@@ -36,16 +39,18 @@ local function sift(K, bodies, lost)
         if seen[id] or not bodies[id] then
           call('ZREM', K .. suffix, token)
           if not bodies[id] then lost[#lost + 1] = id end
+        else
+          used = note_priority(K, used, string.byte(token, -9))
         end
         seen[id] = true
       end
     end
   end
-  return seen
+  return seen, used
 end
 
--- put a body back whose index is gone; a new epoch of claim numbers, so that no old receipt fits
-local function put_back(K, id, epoch, now)
+-- put a body back whose index is gone, with claim numbers that no old receipt has
+local function put_back(K, id, fresh, now)
   local value = call('HGET', K .. 'b', id)
   local flags = string.byte(value) or 0
   local priority = math.min(flags % 16, 9)
@@ -57,7 +62,7 @@ local function put_back(K, id, epoch, now)
       return priority
     end
   end
-  call('ZADD', K .. 'z', 9 - priority, token_of(id, priority, epoch * 65536, epoch * 65536))
+  call('ZADD', K .. 'z', 9 - priority, token_of(id, priority, fresh, fresh))
   return priority
 end
 
@@ -66,11 +71,13 @@ local function repair(K, used, now, quiet)
   local had_floor = call('HEXISTS', K .. 'b', '') == 1
   local bodies, lost, back = {}, {}, 0
   for _, id in ipairs(call('HKEYS', K .. 'b')) do bodies[id] = true end
-  local seen = sift(K, bodies, lost)
-  local epoch = call('HINCRBY', K .. 'm', 'f', 1)
+  local seen
+  seen, used = sift(K, used, bodies, lost)
+  local moment = call('TIME') -- a count would begin again when it is evicted, too
+  local fresh = (moment[1] * 1000000 + moment[2]) % 4000000000
   for id in pairs(bodies) do
     if not seen[id] then
-      used = note_priority(K, used, put_back(K, id, epoch, now))
+      used = note_priority(K, used, put_back(K, id, fresh, now))
       back = back + 1
     end
   end
