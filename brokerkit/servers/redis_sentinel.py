@@ -50,12 +50,15 @@ class RedisSentinel(Fleet):
 
     @property
     def master(self) -> Redis:
-        """Whom a sentinel that answers calls the master."""
-        for sentinel in self.sentinels:
-            if sentinel.ready():
-                _, port = cast("_Sentinel", sentinel).call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", _NAME)
-                return next(one for one in self.redises if one.facts.port == int(port))
-        return self.redises[0]
+        """Whom the first sentinel that answers calls the master."""
+        return next(iter(self.masters), self.redises[0])
+
+    @property
+    def masters(self) -> tuple[Redis, ...]:
+        """Whom each sentinel that answers calls the master: for a while after a failover they differ."""
+        by_port = {one.facts.port: one for one in self.redises}
+        answering = (cast("_Sentinel", sentinel) for sentinel in self.sentinels if sentinel.ready())
+        return tuple(by_port[each.master_port()] for each in answering)
 
     @property
     def replica(self) -> Redis:
@@ -104,6 +107,11 @@ class _Sentinel(Single):
     def call(self, *words: str) -> Any:
         with Resp(self._local_address()) as connection:
             return connection.call(*words)
+
+    def master_port(self) -> int:
+        """The port of whom it calls the master."""
+        _, port = self.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", _NAME)
+        return int(port)
 
     def knows_all(self) -> bool:
         """Whether it sees the master at work, the replica and the other sentinels."""

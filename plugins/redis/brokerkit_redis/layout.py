@@ -19,13 +19,14 @@ visibility timeout seen (ms), d copies dropped, n count of bindings, gone what w
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from brokerkit.models import Message, Received, pack_headers, unpack_headers
 
-__all__ = ["Packed", "Token", "delivery_of", "pack", "queue_key", "queue_keys", "token_of", "topic_key"]
+__all__ = ["Packed", "Token", "delivery_of", "pack", "queue_key", "queue_keys", "slices", "token_of", "topic_key"]
 
 _EXPIRES: Final = 16
 _DUE: Final = 32
@@ -34,6 +35,7 @@ _TAIL: Final = struct.Struct(">BII")
 _MOMENT: Final = 8
 _LENGTH: Final = 4
 _SUFFIXES: Final = (b"m", b"b", b"t", b"s", b"z", b"w", *(b"r%d" % priority for priority in range(10)))
+_MOST_BYTES: Final = 64 * 1024 * 1024  # of the bodies in one call, unless a single one is larger
 _PLAIN: Final = tuple(bytes([priority]) for priority in range(10))
 
 
@@ -91,6 +93,20 @@ def pack(message: Message) -> Packed:
     ttl = b"" if message.ttl is None else b"%d" % max(round(message.ttl * 1000), 1)
     delay = b"%d" % round(message.delay * 1000) if message.delay > 0 else b""
     return Packed(bytes.fromhex(message.id), value, ttl, delay)
+
+
+def slices(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    """Divide a batch, so that no call is more than the server takes from a client at a time.
+
+    Redis ends a connection that has sent more than client-query-buffer-limit, 1 GiB by default, in one piece.
+    """
+    start = size = 0
+    for i, message in enumerate(messages):
+        size += len(message.body)
+        if size > _MOST_BYTES and i > start:
+            yield messages[start:i]
+            start, size = i, len(message.body)
+    yield messages[start:]
 
 
 def token_of(token: bytes) -> Token:

@@ -16,7 +16,7 @@ from brokerkit_redis.client import Client
 from brokerkit_redis.cluster_receiver import ClusterReceiver
 from brokerkit_redis.errors import ERRORS
 from brokerkit_redis.exchange import Exchange
-from brokerkit_redis.layout import Packed, pack
+from brokerkit_redis.layout import Packed, pack, slices
 from brokerkit_redis.losses import settings_gone
 from brokerkit_redis.options import RedisTransportOptions
 from brokerkit_redis.promises import transport_capabilities
@@ -94,8 +94,11 @@ class RedisTransport(Transport, SupportsFanout, SupportsDepth, SupportsEvictionC
     def send(self, name: str, messages: Sequence[Message], *, timeout: float) -> Sequence[Outcome]:
         """See `Transport.send`."""
         end = self._clock.monotonic() + timeout
+        return [outcome for some in slices(messages) for outcome in self._send(name, some, end)]
+
+    def _send(self, name: str, messages: Sequence[Message], end: float) -> Sequence[Outcome]:
         packed = [pack(message) for message in messages]
-        if name not in self._bounded and self._send_plain(name, messages, packed, timeout):
+        if name not in self._bounded and self._send_plain(name, messages, packed, self._left(end)):
             return [None] * len(messages)
         flat = [part for each in packed for part in each]
         codes = self._found(name, self._run(name, STORE, flat, self._left(end), replicate=True))
@@ -138,7 +141,9 @@ class RedisTransport(Transport, SupportsFanout, SupportsDepth, SupportsEvictionC
 
     def publish(self, topic: str, messages: Sequence[Message], *, timeout: float) -> Sequence[Outcome]:
         """See `SupportsFanout.publish`."""
-        return self._exchange.publish(topic, messages, timeout=timeout)
+        end = self._clock.monotonic() + timeout
+        parts = slices(messages)
+        return [each for some in parts for each in self._exchange.publish(topic, some, timeout=self._left(end))]
 
     # -- receiving, and the end ------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ import brokerkit
 from brokerkit import errors, servers
 from brokerkit._clock import SYSTEM_CLOCK
 from brokerkit._retry import Pauses
-from brokerkit.models import Message, new_id
+from brokerkit.models import Message, Queue, new_id
 from brokerkit.options import RetryPolicy, gather, resolve
 from brokerkit.url import URL
 
@@ -210,6 +210,22 @@ def inside() -> Iterator[Callable[[servers.Redis], Inside]]:
     yield look
     for one in opened:
         one.client.close()
+
+
+@pytest.fixture
+def view(plain: servers.Redis, inside: Callable[[servers.Redis], Inside]) -> Inside:
+    """Look into the shared server, which is empty now."""
+    found = inside(plain)
+    found.client.flushall()
+    return found
+
+
+@pytest.fixture
+def transport(plain: servers.Redis, view: Inside, open_transport: Callable[..., RedisTransport]) -> RedisTransport:
+    """A transport on the shared server, which has one queue, "q"."""
+    made = open_transport(plain.url())
+    made.declare(Queue(name="q"), timeout=30.0)
+    return made
 
 
 @pytest.fixture

@@ -14,13 +14,6 @@ HANG = 30.0
 
 
 @pytest.fixture
-def view(plain, inside):
-    found = inside(plain)
-    found.client.flushall()
-    return found
-
-
-@pytest.fixture
 def transport(plain, view, open_transport):
     return open_transport(plain.url())
 

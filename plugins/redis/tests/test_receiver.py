@@ -15,20 +15,6 @@ HANG = 30.0
 TRIES = 4
 
 
-@pytest.fixture
-def view(plain, inside):
-    found = inside(plain)
-    found.client.flushall()
-    return found
-
-
-@pytest.fixture
-def transport(plain, view, open_transport):
-    made = open_transport(plain.url())
-    made.declare(Queue(name="q"), timeout=HANG)
-    return made
-
-
 def taken(receiver, count, timeout=HANG):
     """Receive so many messages, one fetch after the other."""
     got, end = [], time.monotonic() + timeout

@@ -15,20 +15,6 @@ from brokerkit.models import Queue
 HANG = 30.0
 
 
-@pytest.fixture
-def view(plain, inside):
-    found = inside(plain)
-    found.client.flushall()
-    return found
-
-
-@pytest.fixture
-def transport(plain, view, open_transport):
-    made = open_transport(plain.url())
-    made.declare(Queue(name="q"), timeout=HANG)
-    return made
-
-
 def open_one(transport, *names, lease=60.0):
     return transport.open_receiver(names or ["q"], prefetch=100, visibility_timeout=lease)
 

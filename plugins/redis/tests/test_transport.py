@@ -6,25 +6,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from brokerkit_redis import layout
 
-from brokerkit import errors
+from brokerkit import errors, servers
 from brokerkit.models import Queue
 
 HANG = 30.0
-
-
-@pytest.fixture
-def view(plain, inside):
-    found = inside(plain)
-    found.client.flushall()
-    return found
-
-
-@pytest.fixture
-def transport(plain, view, open_transport):
-    made = open_transport(plain.url())
-    made.declare(Queue(name="q"), timeout=HANG)
-    return made
 
 
 def open_one(transport, *names, lease=60.0):
@@ -200,3 +187,29 @@ def test_who_waits_gets_its_message_though_the_scripts_are_forgotten_meanwhile(t
         view.client.script_flush()
         transport.send("q", [message(b"x" * 1_000_000)], timeout=HANG)
         assert len(promise.result()[0]) == 1
+
+
+# -- batches that are larger than what a server reads at a time ---------------------------------------------------------
+
+
+def test_a_batch_is_cut_to_what_the_server_reads_at_a_time(start, open_transport, message, monkeypatch):
+    monkeypatch.setattr(layout, "_MOST_BYTES", 400_000)
+    server = start(servers.Redis(settings={"client-query-buffer-limit": "1048576"}))
+    transport = open_transport(server.url())
+    for name in ("q", "heard"):
+        transport.declare(Queue(name=name), timeout=HANG)
+    transport.bind("heard", "topic", "#", timeout=HANG)
+    batch = [message(b"x" * 30_000) for _ in range(60)]
+    assert list(transport.send("q", batch, timeout=HANG)) == [None] * 60
+    assert list(transport.publish("topic", batch, timeout=HANG)) == [None] * 60
+    for name in ("q", "heard"):
+        claimed, _ = open_one(transport, name).receive(limit=100, timeout=1.0)
+        assert [each.message.id for each in claimed] == [each.id for each in batch]
+
+
+def test_a_batch_in_parts_keeps_its_order_and_leaves_nothing_out(message, monkeypatch):
+    monkeypatch.setattr(layout, "_MOST_BYTES", 10)
+    batch = [message(b"x" * size) for size in (4, 4, 4, 30, 1, 10, 0)]
+    parts = [[len(each.body) for each in part] for part in layout.slices(batch)]
+    assert parts == [[4, 4], [4], [30], [1], [10, 0]]
+    assert [list(part) for part in layout.slices(batch[:1])] == [batch[:1]]

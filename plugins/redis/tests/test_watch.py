@@ -48,6 +48,20 @@ def woken_by(client, backend, change, *, keys=("k",), timeout=HANG):
         return list(found)
 
 
+def _wait_as_the_core_does(backend, key):
+    end = time.monotonic() + HANG
+    while time.monotonic() < end:
+        try:
+            found = backend.wait({key: None}, timeout=1.0)
+        except Exception as error:
+            if not ERRORS.translate(error, doing="wait").retryable:
+                raise
+        else:
+            if found:
+                return found
+    return []
+
+
 def _until_tracked(client):
     end = time.monotonic() + HANG
     while not client.info("clients")["tracking_clients"] or not client.info("stats")["tracking_total_keys"]:
@@ -138,20 +152,7 @@ def test_killed_connections_never_swallow_a_wake_up(client, backend, kind):
         for n in range(4):
             key = f"{kind}{n}"
 
-            def wait_as_the_core_does(key=key):
-                end = time.monotonic() + HANG
-                while time.monotonic() < end:
-                    try:
-                        found = backend.wait({key: None}, timeout=1.0)
-                    except Exception as error:
-                        if not ERRORS.translate(error, doing="wait").retryable:
-                            raise
-                    else:
-                        if found:
-                            return found
-                return []
-
-            promise = pool.submit(wait_as_the_core_does)
+            promise = pool.submit(_wait_as_the_core_does, backend, key)
             _until_tracked(client)
             for each in ("normal", "pubsub"):
                 if kind in (each, "both"):
@@ -170,20 +171,7 @@ def test_a_restart_of_the_server_whose_numbers_of_clients_repeat(start, open_res
             server.kill9()
             server.restart()
 
-            def wait_as_the_core_does(key=key):
-                end = time.monotonic() + HANG
-                while time.monotonic() < end:
-                    try:
-                        found = backend.wait({key: None}, timeout=1.0)
-                    except Exception as error:
-                        if not ERRORS.translate(error, doing="wait").retryable:
-                            raise
-                    else:
-                        if found:
-                            return found
-                return []
-
-            promise = pool.submit(wait_as_the_core_does)
+            promise = pool.submit(_wait_as_the_core_does, backend, key)
             _until_tracked(client)
             client.set(f"bk:result:{key}", b"Fx", px=60_000)
             assert promise.result(timeout=SOON) == [key]
