@@ -170,13 +170,13 @@ _note(
     Whose.KOMBU,
     "as L1: a message whose `BRPOP` is cut off between the server and the client is nowhere any more. Where none is lost, "
     "files stay open: closing a connection leaves its epoll (`MultiChannelPoller.poller`) to the garbage collector",
-    ["FLT-12"],
+    _laws("FLT-12, CLN-05"),
     "KombuRedis",
 )
 _note(
     Whose.KOMBU,
     "as D1: no lease is renewed, so what somebody holds comes to others",
-    ["FLT-10"],
+    _laws("FLT-10, CLK-01"),
     "KombuRedis",
 )
 _note(Whose.KOMBU, "as L4: a binding that is gone reads as nobody listening, for ever", ["EVI-10"], "KombuRedis")
