@@ -159,6 +159,29 @@ def test_sentinels_promote_the_replica_of_a_killed_master(started: Any) -> None:
     assert not trio.ready()  # one of them is dead
 
 
+def test_a_fleet_speaks_tls_with_one_authority_and_knows_its_users(started: Any) -> None:
+    trio = started(servers.RedisSentinel(tls=True, acl=True))
+    three = started(servers.RedisCluster(3, tls=True, acl=True))
+    for nodes in (trio.redises, three.nodes):
+        assert len({node.certificates.ca for node in nodes}) == 1
+        trusting = ssl.create_default_context(cafile=nodes[0].certificates.ca)
+        for node in nodes:
+            with (
+                socket.create_connection(("127.0.0.1", node.facts.port), 5) as plain,
+                trusting.wrap_socket(plain, server_hostname="127.0.0.1") as secure,
+            ):
+                secure.sendall(b"PING\r\n")
+                assert secure.recv(100).startswith(b"-NOAUTH")
+    assert b"master_link_status:up" in trio.replica.command("INFO", "replication")
+
+
+def test_sentinels_can_be_told_from_clients_by_their_address(started: Any) -> None:
+    trio = started(servers.RedisSentinel(watch_from="127.0.0.2"))
+    clients = trio.master.command("CLIENT", "LIST").decode().splitlines()
+    watching = {line.partition(" addr=")[2].partition(":")[0] for line in clients if "name=sentinel" in line}
+    assert watching == {"127.0.0.2"}
+
+
 # ----------------------------------------------------------------------------------------------------------- memcached
 
 

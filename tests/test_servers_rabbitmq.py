@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 from collections.abc import Iterator
 
@@ -19,7 +20,7 @@ def server() -> Iterator[RabbitMQ]:
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("BROKERKIT_TEST_RABBITMQ")]:
             patch.delenv(name)
-        node = RabbitMQ(tls=True, settings={"consumer_timeout": "3000"})
+        node = RabbitMQ(tls=True, mixed=True, settings={"consumer_timeout": "3000"})
         try:
             node.start()
         except ServerMissing as missing:
@@ -56,12 +57,31 @@ def test_a_vhost_and_a_user_are_made_over_the_management_api(server: RabbitMQ) -
         server.management("GET", api_path("vhosts", "of a/test"))
 
 
-def test_it_speaks_tls_only(server: RabbitMQ) -> None:
+def test_where_it_speaks_tls_it_speaks_nothing_else(server: RabbitMQ) -> None:
     port = server.facts.port
     with pytest.raises(OSError):
         _handshakes.amqp_version(_handshakes.Address(port=port))
     with pytest.raises(ssl.SSLCertVerificationError):
         _handshakes.amqp_version(_handshakes.Address(port=port, tls=True))
+
+
+def test_what_tests_of_refusals_need(server: RabbitMQ) -> None:
+    assert _handshakes.amqp_version(_handshakes.Address(port=server.facts.ports["plain"])) == server.version()
+    ours, other = str(server.certificates.ca), str(server.certificates.other())
+    for host, trusted, why in (("localhost", ours, "expired"), ("127.0.0.1", other, "verify failed")):
+        trusting = ssl.create_default_context(cafile=trusted)
+        plain = socket.create_connection(("127.0.0.1", server.facts.port))
+        with plain, pytest.raises(ssl.SSLCertVerificationError, match=why):
+            trusting.wrap_socket(plain, server_hostname=host)
+
+
+def test_an_alarm_begins_and_ends(server: RabbitMQ) -> None:
+    for on in (True, False):
+        server.alarm(on)
+        told = server.control("eval", "rabbit_alarm:get_alarms().")
+        assert ("memory" in told) is on
+    with pytest.raises(ServerFailed, match="no_such_command"):
+        server.control("no_such_command")
 
 
 def test_it_freezes_and_comes_back_after_kill_9_with_what_was_confirmed(server: RabbitMQ) -> None:
@@ -100,8 +120,8 @@ def test_its_facts_and_its_logs(server: RabbitMQ, monkeypatch: pytest.MonkeyPatc
     facts = server.facts
     assert (facts.product, facts.place, facts.emulator) == ("rabbitmq", "local", False)
     assert facts.version.split(".")[0].isdigit()
-    assert {"main", "management", "epmd", "distribution"} == set(facts.ports)
-    assert len(set(facts.ports.values())) == 4
+    assert {"main", "plain", "management", "epmd", "distribution"} == set(facts.ports)
+    assert len(set(facts.ports.values())) == 5
     assert "Server startup complete" in server.logs()
     monkeypatch.setenv("BROKERKIT_TEST_RABBITMQ_URL", f"{server.url()}?ssl_ca_certs={server.certificates.ca}")
     with RabbitMQ() as named:

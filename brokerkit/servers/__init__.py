@@ -25,6 +25,7 @@ from brokerkit.servers.memcached import Memcached
 from brokerkit.servers.ministack import Ministack
 from brokerkit.servers.postgresql import PostgreSQL
 from brokerkit.servers.rabbitmq import RabbitMQ
+from brokerkit.servers.rabbitmq_cluster import RabbitMQCluster
 from brokerkit.servers.redis import Redis
 from brokerkit.servers.redis_cluster import RedisCluster
 from brokerkit.servers.redis_sentinel import RedisSentinel
@@ -40,6 +41,7 @@ __all__ = [
     "NotOurs",
     "PostgreSQL",
     "RabbitMQ",
+    "RabbitMQCluster",
     "Redis",
     "RedisCluster",
     "RedisSentinel",
@@ -52,6 +54,16 @@ __all__ = [
 
 PRODUCTS: dict[str, type[Server]] = {
     product.product: product
-    for product in (Redis, RedisCluster, RedisSentinel, Memcached, RabbitMQ, PostgreSQL, MariaDB, Ministack)
+    for product in (
+        Redis,
+        RedisCluster,
+        RedisSentinel,
+        Memcached,
+        RabbitMQ,
+        RabbitMQCluster,
+        PostgreSQL,
+        MariaDB,
+        Ministack,
+    )
 }
 """The servers by their names, such as "redis" or "redis-cluster"."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -38,8 +38,10 @@ def find_binary(name: str, *first: str) -> str | None:
     return None
 
 
-def call(words: Sequence[str | Path], *, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end, whatever its exit status."""
+def call(
+    words: Sequence[str | Path], *, timeout: float = 60.0, environ: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, whatever its exit status; with our environment, or one of its own."""
     return subprocess.run(  # noqa: S603 - our own words, no shell
         words,
         stdin=subprocess.DEVNULL,
@@ -48,6 +50,7 @@ def call(words: Sequence[str | Path], *, timeout: float = 60.0) -> subprocess.Co
         errors="replace",
         check=False,
         timeout=timeout,
+        env=environ,
     )
 
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 __all__ = ["Member", "family", "kill_family", "living", "signal_family"]
 
+_THREADS = 17  # which field of /proc/…/stat after the name counts them
 _LOOK = 0.5  # s between looks at the parent; the pipe's end is noticed at once
 
 
@@ -90,7 +91,9 @@ def _read(name: str) -> Member | None:
             fields = file.read().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return Member(int(name), int(fields[1]), int(fields[2]), fields[0])
+    # a killed leader is shown as a zombie while its other threads are still dying, and with them its sockets
+    dying = fields[0] == "Z" and int(fields[_THREADS]) > 1
+    return Member(int(name), int(fields[1]), int(fields[2]), "D" if dying else fields[0])
 
 
 def _guard(parent: int) -> None:

@@ -28,7 +28,7 @@ keyUsage = critical, digitalSignature
 extendedKeyUsage = serverAuth, clientAuth
 subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid
-subjectAltName = IP:127.0.0.1, DNS:localhost
+subjectAltName = IP:127.0.0.1, IP:127.0.0.3, DNS:localhost
 """
 _DAYS: Final = "365"
 _CA_KEY: Final = "ca.key"
@@ -42,7 +42,8 @@ class Certificates:
 
     Attributes:
         ca: the authority's certificate, which a client has to trust.
-        cert, key: the server's certificate, valid for 127.0.0.1 and localhost, and its private key.
+        cert, key: the server's certificate, valid for 127.0.0.1 and localhost, and for 127.0.0.3, where a proxy may stand
+            before the server; and its private key.
     """
 
     ca: Path
@@ -81,6 +82,12 @@ class Certificates:
         path = self.cert.with_name("expired.pem")
         self._sign("2", "-1", path)
         return path
+
+    def other(self) -> Path:
+        """Make the certificate of another authority, which has signed nothing here; return its file."""
+        folder = self.ca.parent / "other"
+        folder.mkdir(exist_ok=True)
+        return type(self).make(folder).ca
 
     def _sign(self, serial: str, days: str, path: Path) -> None:
         folder = self.ca.parent

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final, final
+from pathlib import Path
+from typing import Any, ClassVar, Final
 from urllib.parse import quote
 
 from brokerkit.servers._groups import Command
 from brokerkit.servers._handshakes import Address, amqp_version, http_version
 from brokerkit.servers._places import Local
+from brokerkit.servers._programs import call
 from brokerkit.servers._single import Single
 from brokerkit.servers.certificates import Certificates
 from brokerkit.servers.errors import ServerFailed
@@ -19,10 +22,11 @@ from brokerkit.servers.errors import ServerFailed
 __all__ = ["RabbitMQ", "api_path"]
 
 # It looks at consumers' timeouts once in a tick, by default a minute; its limits are such that a small machine can hold it.
-_ADVANCED: Final = "[{rabbit,[{channel_tick_interval,1000}]}].\n"
+_ADVANCED: Final = "{channel_tick_interval,1000}"
+_MEMORY: Final = "512MB"
 _SETTINGS: Final = {
     "disk_free_limit.absolute": "50MB",
-    "vm_memory_high_watermark.absolute": "512MB",
+    "vm_memory_high_watermark.absolute": _MEMORY,
     "loopback_users": "none",
     "collect_statistics_interval": "1000",
 }
@@ -31,7 +35,6 @@ _ERLANG: Final = (
 )
 
 
-@final
 class RabbitMQ(Single):
     """One RabbitMQ node. It boots in some 4 seconds and uses 160 MB, so share one and give each test its own vhost.
 
@@ -39,20 +42,23 @@ class RabbitMQ(Single):
 
     Args:
         tls: speak TLS only, on AMQP; `certificates.ca` is whom to trust.
+        mixed: with `tls`, for tests of refusals: it speaks plain AMQP as well, at `facts.ports["plain"]`, and to who comes
+            to localhost by name it shows a certificate that has expired.
         settings: further lines of rabbitmq.conf, by name, such as {"consumer_timeout": "3000"}.
     """
 
     product = "rabbitmq"
     # Debian's /usr/sbin/rabbitmq-server is a wrapper, which changes the user and writes to /var/log.
     folders: ClassVar[Sequence[str]] = ("/usr/lib/rabbitmq/bin",)
-    programs: ClassVar[Sequence[str]] = ("rabbitmq-server", "epmd")
+    programs: ClassVar[Sequence[str]] = ("rabbitmq-server", "rabbitmqctl", "epmd")
     packages = "sudo apt-get install -y --no-install-recommends rabbitmq-server"
     default_port = 5672
     image = "rabbitmq:3-management"
 
-    def __init__(self, *, tls: bool = False, settings: Mapping[str, str] | None = None) -> None:
-        super().__init__(tls * "tls", "custom" if settings else "")
+    def __init__(self, *, tls: bool = False, mixed: bool = False, settings: Mapping[str, str] | None = None) -> None:
+        super().__init__(tls * "tls", "custom" if settings or mixed else "")
         self._tls = tls
+        self._mixed = mixed
         self._settings = _SETTINGS | dict(settings or {})
 
     def url(self, *, vhost: str = "/", user: str = "guest", password: str = "guest") -> str:  # noqa: S107 - its own default
@@ -64,6 +70,11 @@ class RabbitMQ(Single):
         scheme = "amqps" if self._tls else "amqp"
         login = f"{quote(user, safe='')}:{quote(password, safe='')}"
         return f"{scheme}://{login}@127.0.0.1:{self._port('main')}/{quote(vhost, safe='')}"
+
+    @property
+    def node_name(self) -> str:
+        """The name by which Erlang knows the node."""
+        return f"bk{self._port('main')}@localhost"
 
     @property
     def certificates(self) -> Certificates:
@@ -96,6 +107,25 @@ class RabbitMQ(Single):
             raise ServerFailed(f"{method} /api{path}: {answer.status} {answer.reason} {text.decode(errors='replace')}")
         return json.loads(text) if text else None
 
+    def control(self, *words: str) -> str:
+        """Run rabbitmqctl on this node, in some 0.5 s, and return what it writes.
+
+        Raises:
+            ServerFailed: it failed; the text is what it said.
+        """
+        local = self._local()
+        command = self._command(local)
+        environ = {"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8", **command.environ}
+        environ["RABBITMQ_CTL_ERL_ARGS"] = "-start_epmd false"
+        ran = call([self._program("rabbitmqctl"), "-q", *words], environ=environ)
+        if ran.returncode != 0:
+            raise ServerFailed(f"rabbitmqctl {words[0]} failed: {ran.stderr.strip()} {ran.stdout.strip()}")
+        return ran.stdout
+
+    def alarm(self, on: bool) -> None:  # noqa: FBT001 - one of two states
+        """Let it take no more messages, as if its memory were full, or take them again. Connections that publish block."""
+        self.control("set_vm_memory_high_watermark", "absolute", "1" if on else _MEMORY)
+
     def create_vhost(self, name: str) -> str:
         """Create a virtual host on which guest may do everything, and return its URL."""
         self.management("PUT", api_path("vhosts", name))
@@ -120,19 +150,29 @@ class RabbitMQ(Single):
         cookie = local.own_folder("home", None) / ".erlang.cookie"
         cookie.write_text("BROKERKITTEST")
         cookie.chmod(0o400)
-        lines = self._settings | {
-            "management.tcp.ip": "127.0.0.1",
-            "management.tcp.port": str(self._port("management")),
-            f"listeners.{'ssl' if self._tls else 'tcp'}.1": f"127.0.0.1:{self._port('main')}",
-        }
+        lines = self._lines()
+        advanced = _ADVANCED
         if self._tls:
             made = Certificates.make(local.own_folder("tls", None))
             lines |= {"listeners.tcp": "none", "ssl_options.cacertfile": str(made.ca)}
             lines |= {"ssl_options.certfile": str(made.cert), "ssl_options.keyfile": str(made.key)}
             lines |= {"ssl_options.verify": "verify_none", "ssl_options.fail_if_no_peer_cert": "false"}
+            if self._mixed:
+                del lines["listeners.tcp"]
+                lines["listeners.tcp.1"] = f"127.0.0.1:{self._port('plain')}"
+                by_name = f'{{sni_hosts,[{{"localhost",[{_files(made, made.expired())}]}}]}}'
+                advanced += f",{{ssl_options,[{_files(made, made.cert)},{by_name}]}}"
         (local.folder / "rabbitmq.conf").write_text("".join(f"{name} = {value}\n" for name, value in lines.items()))
-        (local.folder / "advanced.config").write_text(_ADVANCED)
+        (local.folder / "advanced.config").write_text(f"[{{rabbit,[{advanced}]}}].\n")
         (local.folder / "plugins").write_text("[rabbitmq_management].\n")
+
+    def _lines(self) -> dict[str, str]:
+        """What stands in rabbitmq.conf, but for TLS."""
+        return self._settings | {
+            "management.tcp.ip": "127.0.0.1",
+            "management.tcp.port": str(self._port("management")),
+            f"listeners.{'ssl' if self._tls else 'tcp'}.1": f"127.0.0.1:{self._port('main')}",
+        }
 
     def _companions(self, local: Local) -> Sequence[Command]:  # noqa: ARG002 - needs no file
         """Its own epmd: without it each node and each command leaves a daemon behind that outlives everything."""
@@ -143,7 +183,7 @@ class RabbitMQ(Single):
         folder = local.folder
         environ = {
             "HOME": f"{folder}/home",
-            "RABBITMQ_NODENAME": f"bk{self._port('main')}@localhost",
+            "RABBITMQ_NODENAME": self.node_name,
             "RABBITMQ_MNESIA_BASE": f"{folder}/data",
             "RABBITMQ_LOG_BASE": f"{folder}/data",
             "RABBITMQ_LOGS": "-",
@@ -172,3 +212,9 @@ class RabbitMQ(Single):
 def api_path(*names: str) -> str:
     """A path for `RabbitMQ.management`: names, quoted, with slashes between them."""
     return "".join(f"/{quote(name, safe='')}" for name in names)
+
+
+def _files(made: Certificates, certificate: Path) -> str:
+    """What a server shows, as terms of Erlang."""
+    files = {"cacertfile": made.ca, "certfile": certificate, "keyfile": made.key}
+    return ",".join(f'{{{name},"{path}"}}' for name, path in files.items())

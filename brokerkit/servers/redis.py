@@ -16,7 +16,7 @@ from brokerkit.servers.errors import ServerFailed
 __all__ = ["Redis"]
 
 # Users of `acl=True`: what an application should be allowed to do and no more, and one for the tests themselves.
-_PASSWORDS: Final = {"app": "s3cret", "admin": "adm1n"}  # protect nothing
+_PASSWORDS: Final[Mapping[str, str]] = {"app": "s3cret", "admin": "adm1n"}  # protect nothing
 _ACL: Final = (
     "user default off",
     f"user app on >{_PASSWORDS['app']} ~bk:* &bk:* +@all -@admin -@dangerous",
@@ -45,6 +45,8 @@ class Redis(Single):
     packages = "sudo apt-get install -y --no-install-recommends redis-server redis-tools"
     default_port = 6379
     image = "redis:7"
+    logins: ClassVar[Mapping[str, str]] = _PASSWORDS
+    """Passwords of the users of `acl`, by name."""
 
     def __init__(
         self,
@@ -81,7 +83,7 @@ class Redis(Single):
 
     @property
     def certificates(self) -> Certificates:
-        """The certificates of a server with `tls`."""
+        """The certificates of a server with `tls`; in a fleet they are all nodes'."""
         folder = self._local().folder / "tls"
         return Certificates(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
 
@@ -115,7 +117,7 @@ class Redis(Single):
         }
         lines |= {"unixsocket": f"{local.folder}/r.sock", "unixsocketperm": "700", "enable-debug-command": "local"}
         if self._tls:
-            made = Certificates.make(local.own_folder("tls", None))
+            made = self._certified(local)
             lines |= {"port": "0", "tls-port": lines["port"], "tls-auth-clients": "no"}
             lines |= {"tls-cert-file": str(made.cert), "tls-key-file": str(made.key), "tls-ca-cert-file": str(made.ca)}
         if self._acl:
@@ -124,6 +126,10 @@ class Redis(Single):
         if self._aof:
             lines |= {"appendonly": "yes", "appendfsync": self._aof}
         return lines | self._memory | self._settings
+
+    def _certified(self, local: Local) -> Certificates:
+        """Return the certificates to show."""
+        return Certificates.make(local.own_folder("tls", None))
 
     def _command(self, local: Local) -> Command:
         return Command([self._program("redis-server"), f"{local.folder}/redis.conf"])

@@ -7,6 +7,7 @@ from typing import Final, Literal, cast, final
 from brokerkit.servers._fleet import Fleet
 from brokerkit.servers._handshakes import Resp
 from brokerkit.servers._places import Local
+from brokerkit.servers.certificates import Certificates
 from brokerkit.servers.redis import Redis
 
 __all__ = ["RedisCluster"]
@@ -22,14 +23,22 @@ class RedisCluster(Fleet):
     Args:
         nodes: how many, 1 to 9.
         aof: as for `Redis`; without it, a node that was killed comes back empty, with its slots.
+        tls: speak TLS only, as for `Redis`, also between the nodes.
+        acl: as for `Redis`.
     """
 
     product = "redis-cluster"
 
-    def __init__(self, nodes: int = 3, *, aof: Literal["", "always", "everysec"] = "") -> None:
+    def __init__(
+        self, nodes: int = 3, *, aof: Literal["", "always", "everysec"] = "", tls: bool = False, acl: bool = False
+    ) -> None:
         if not 1 <= nodes <= 9:  # noqa: PLR2004 - enough for any test
             raise ValueError(f"1 to 9 nodes, not {nodes}")
-        super().__init__([_Node(aof=aof) for _ in range(nodes)])
+        settings = {"tls-cluster": "yes"} if tls else {}
+        made = [_Node(aof=aof, tls=tls, acl=acl, settings=settings) for _ in range(nodes)]
+        for node in made[1:]:
+            node.first = made[0]
+        super().__init__(made)
 
     @property
     def nodes(self) -> tuple[Redis, ...]:
@@ -70,8 +79,16 @@ class RedisCluster(Fleet):
 
 class _Node(Redis):
     part_of_fleet = True
+    first: Redis | None = None
+
+    @property
+    def certificates(self) -> Certificates:
+        return super().certificates if self.first is None else self.first.certificates
 
     def _lines(self, local: Local) -> dict[str, str]:
         # the bus is by custom 10000 ports higher, where ports for outgoing connections may be
         bus = {"cluster-enabled": "yes", "cluster-port": str(self._port("bus")), "cluster-node-timeout": "2000"}
         return super()._lines(local) | bus
+
+    def _certified(self, local: Local) -> Certificates:
+        return super()._certified(local) if self.first is None else self.first.certificates

@@ -10,6 +10,7 @@ from brokerkit.servers._groups import Command
 from brokerkit.servers._handshakes import Address, Resp, redis_version
 from brokerkit.servers._places import Local
 from brokerkit.servers._single import Single
+from brokerkit.servers.certificates import Certificates
 from brokerkit.servers.redis import Redis
 
 __all__ = ["RedisSentinel"]
@@ -26,17 +27,32 @@ class RedisSentinel(Fleet):
 
     Args:
         aof: as for `Redis`.
+        tls: speak TLS only with and between the Redis, as for `Redis`; the sentinels themselves are asked without.
+        acl: as for `Redis`; the sentinels themselves let anybody in.
+        watch_from: the address of this machine that the sentinels connect from; "" for any. Another one than 127.0.0.1 tells
+            them from clients. Linux has all of 127.0.0.0/8.
     """
 
     product = "redis-sentinel"
     master_name: ClassVar[str] = _NAME
 
-    def __init__(self, *, aof: Literal["", "always", "everysec"] = "") -> None:
+    def __init__(
+        self,
+        *,
+        aof: Literal["", "always", "everysec"] = "",
+        tls: bool = False,
+        acl: bool = False,
+        watch_from: str = "",
+    ) -> None:
         # the replica gets its copy at once, instead of after 5 s
-        first = _Replicated(aof=aof, settings={"repl-diskless-sync-delay": "0"})
-        second = _Replicated(aof=aof, settings={"repl-diskless-sync-delay": "0"})
+        settings = {"repl-diskless-sync-delay": "0"}
+        settings |= {"tls-replication": "yes"} if tls else {}
+        settings |= {"masteruser": "admin", "masterauth": Redis.logins["admin"]} if acl else {}
+        settings |= {"protected-mode": "no"} if watch_from else {}  # it lets in nobody but 127.0.0.1
+        first, second = (_Replicated(aof=aof, tls=tls, acl=acl, settings=settings) for _ in range(2))
         second.follows = first
-        super().__init__([first, second, *(_Sentinel(first) for _ in range(_SENTINELS))])
+        watchers = [_Sentinel(first, tls=tls, acl=acl, watch_from=watch_from) for _ in range(_SENTINELS)]
+        super().__init__([first, second, *watchers])
 
     @property
     def redises(self) -> tuple[Redis, Redis]:
@@ -85,9 +101,16 @@ class _Replicated(Redis):
     part_of_fleet = True
     follows: Redis | None = None
 
+    @property
+    def certificates(self) -> Certificates:
+        return super().certificates if self.follows is None else self.follows.certificates
+
     def _lines(self, local: Local) -> dict[str, str]:
         lines = super()._lines(local)
         return lines if self.follows is None else lines | {"replicaof": f"127.0.0.1 {self.follows.facts.port}"}
+
+    def _certified(self, local: Local) -> Certificates:
+        return super()._certified(local) if self.follows is None else self.follows.certificates
 
 
 class _Sentinel(Single):
@@ -97,9 +120,10 @@ class _Sentinel(Single):
     default_port = 26379
     part_of_fleet = True
 
-    def __init__(self, first: Redis) -> None:
+    def __init__(self, first: Redis, *, tls: bool, acl: bool, watch_from: str) -> None:
         super().__init__("sentinel")
         self._first = first
+        self._tls, self._acl, self._source = tls, acl, watch_from
 
     def url(self) -> str:
         return f"sentinel://127.0.0.1:{self._port('main')}"
@@ -131,6 +155,14 @@ class _Sentinel(Single):
             f"sentinel down-after-milliseconds {_NAME} 500",
             f"sentinel failover-timeout {_NAME} 3000",
         ]
+        if self._acl:
+            lines += [f"sentinel auth-user {_NAME} admin", f"sentinel auth-pass {_NAME} {Redis.logins['admin']}"]
+        if self._source:
+            lines += [f"bind-source-addr {self._source}", "sentinel announce-ip 127.0.0.1"]
+        if self._tls:  # replication stands for every connection between servers
+            made = self._first.certificates
+            lines += [f"tls-port {self._port('tls')}", "tls-replication yes", "tls-auth-clients no"]
+            lines += [f"tls-cert-file {made.cert}", f"tls-key-file {made.key}", f"tls-ca-cert-file {made.ca}"]
         (local.folder / "sentinel.conf").write_text("\n".join(lines) + "\n")
 
     def _command(self, local: Local) -> Command:
