@@ -4,6 +4,7 @@ A generated part stands between two comments, and the first says what belongs th
 
     <!-- generated: options brokerkit.options:BrokerOptions -->  a table of the options of a class
     <!-- generated: capabilities memory:// sqlite:///x.db -->    a table of what these engines promise, options in URLs included
+    <!-- generated: absence memory:// redis://h -->              a table of what result stores can tell about a missing result
     <!-- generated: schemes -->                                  a table of the installed plugins
     <!-- generated: source brokerkit/abc.py Receiver.ack -->     an excerpt: a class without its methods, a function, a name
     <!-- generated: outline brokerkit/abc.py Receiver -->        the methods of a class, each with its first sentence
@@ -23,6 +24,7 @@ import re
 import sys
 import tempfile
 import textwrap
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -56,6 +58,34 @@ def capabilities(*urls: str) -> Iterator[str]:
     )
 
 
+TOLD = {
+    ("expired", "exact"): "that it expired, as long as the store remembers it",
+    ("expired", "unknown"): "to who knew it: that it expired; to others: nothing",
+    ("forgotten", "exact"): "that it was forgotten",
+    ("forgotten", "unknown"): "to who forgot it: that it was; to others: as if it had never been",
+    ("evicted", "exact"): "that it was evicted",
+    ("evicted", "unknown"): "to who knew it: that it is gone, not why; to others: as if it had never been",
+}
+
+
+def absence(*urls: str) -> Iterator[str]:
+    """A table of what result stores can tell about a missing result, one column for each URL, by their promises."""
+    columns = {url: dict(_promises(f"results={url}")) for url in urls}
+    rows = [("never stored", *("nothing: it is UNKNOWN" for _ in columns))]
+    rows += [
+        (reason, *(TOLD[reason, each[f"absence.{reason}"]] for each in columns.values()))
+        for reason in ("expired", "forgotten", "evicted")
+    ]
+    may = {"yes": "yes: its server drops what it needs room for", "no": "only by a person, or with its server"}
+    rows.append(("can be evicted", *(may[each["evictable"]] for each in columns.values())))
+    kept = {("yes", "yes"): "yes", ("yes", "no"): "a restart, not a kill", ("no", "no"): "no", ("no", "yes"): "a kill"}
+    rows.append(
+        ("outlives its server", *(kept[p["durability.restart"], p["durability.kill"]] for p in columns.values()))
+    )
+    rows.append(("reserved and gone", *("who waits is told at once: ResultLost" for _ in columns)))
+    yield from _table(("the result is", *(f"`{_short(url)}`" for url in columns)), rows)
+
+
 def _short(url: str) -> str:
     """Return what tells a URL from others of an example: the scheme, and options."""
     query = url.partition("?")[2]
@@ -64,7 +94,8 @@ def _short(url: str) -> str:
 
 def _promises(text: str) -> Iterator[tuple[str, str]]:
     url = text.removeprefix("results=")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what an engine may drop stands in the table
         opened = (brokerkit.results if url != text else brokerkit.connect)(url.replace(":///", f":///{folder}/"))
         with opened:
             yield from promises(opened.capabilities)
@@ -172,7 +203,7 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[s
 
 
 KINDS: dict[str, Callable[..., Iterator[str]]] = {
-    one.__name__: one for one in (options, capabilities, schemes, source, outline, docstring, tree, files)
+    one.__name__: one for one in (options, capabilities, absence, schemes, source, outline, docstring, tree, files)
 }
 
 
