@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, final
+from typing import ClassVar, Final, final
 
+from brokerkit.bench.contract import Contender, Extra, Goal
+from brokerkit.bench.kombu_peer import KOMBU
 from brokerkit_redis.bench_extras import EXTRAS, ONE_QUEUE
-from brokerkit_redis.bench_rivals import KombuRedis, RawRedis, server_url
+from brokerkit_redis.bench_rivals import RawRedis, kombu, server_url
 
-__all__ = ["REDIS", "Goal", "RedisBenchmark"]
+__all__ = ["REDIS", "RedisBenchmark"]
 
 _MODE: Final = "TCP"
 _OURS: Final = 0  # the database
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """One goal; see `brokerkit.bench.contract.Goal`."""
-
-    cell: str
-    mode: str | None
-    versus: str
-    bound: Literal["at least", "at most"]
-    value: float
 
 
 @final
@@ -35,9 +25,10 @@ class RedisBenchmark:
     title: str = "Redis"
     modes: Sequence[str] = (_MODE,)
     driver: str = RawRedis.name
-    peer: str = KombuRedis.name
+    peer: str = KOMBU
+    where: str = "against one private Redis on this machine, by TCP"
     modules: Sequence[str] = ("kombu.connection", "redis")
-    extras: Sequence[Any] = EXTRAS
+    extras: Sequence[Extra] = EXTRAS
     goals: ClassVar[Sequence[Goal]] = (
         Goal("send", None, "kombu", "at least", 4.5),
         Goal("send", None, "redis-py", "at least", 0.85),
@@ -59,9 +50,9 @@ class RedisBenchmark:
         """Return brokerkit's URL."""
         return f"{server_url(folder, _OURS)}?key_prefix={folder.name}:"
 
-    def rivals(self, mode: str) -> Sequence[Any]:  # noqa: ARG002
+    def rivals(self, mode: str) -> Sequence[Contender]:  # noqa: ARG002
         """Return the other contenders."""
-        return [RawRedis(), KombuRedis()]
+        return [RawRedis(), kombu()]
 
     def versions(self) -> Mapping[str, str]:
         """Return what is measured."""

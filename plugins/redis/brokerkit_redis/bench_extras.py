@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import count
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, Final, final
 
-from brokerkit import connect, results
+from brokerkit import connect
+from brokerkit.bench.contract import Extra
 from brokerkit.bench.ours import BROKERKIT, Ours
-from brokerkit_redis.bench_rivals import KombuRedis, RawRedis, server_url
+from brokerkit.bench.result_cells import CeleryResults, OurResults, handed, result_cells
+from brokerkit_redis.bench_rivals import RawRedis, kombu, server_url
 
-__all__ = ["EXTRAS", "ONE_QUEUE", "Extra"]
+__all__ = ["EXTRAS", "ONE_QUEUE"]
 
 ONE_QUEUE: Final = "brokerkit, one queue"
-_CELERY: Final = "Celery"
 _OURS, _CELERYS, _QUEUES = 4, 5, 6  # databases
 _LARGE: Final = 64 * 1024
 _SMALL: Final = b"." * 100
 _PINGS: Final = 100
 _PATIENCE: Final = 30.0
-_SETTLED: Final = 0.005  # seconds after which whoever was told to wait is waiting
-
-
-@dataclass(frozen=True)
-class Extra:
-    """See `brokerkit.bench.contract.Extra`."""
-
-    name: str
-    title: str
-    unit: str
-    turn: Callable[[Path], Mapping[str, float]]
 
 
 @final
@@ -99,7 +85,7 @@ class _Queues:
 
     def _contenders(self, folder: Path, mark: str = "") -> Mapping[str, Any]:
         found = {}
-        for make in (lambda: Ours(lambda _: server_url(folder, _OURS)), RawRedis, KombuRedis):
+        for make in (lambda: Ours(lambda _: server_url(folder, _OURS)), RawRedis, kombu):
             one = make()
             key = f"{one.name}{mark}"
             if key not in self._open:
@@ -114,68 +100,6 @@ class _Queues:
         return int(raw.used_memory())
 
 
-@final
-class _Results:
-    """Cells of results, against Celery's Redis backend."""
-
-    def __init__(self) -> None:
-        self._ours: Any = None
-        self._storing: Any = None
-        self._celery: Any = None
-        self._numbers = count()
-        self._stored: dict[str, list[str]] = {}
-
-    def store(self, folder: Path) -> Mapping[str, float]:
-        """Results a second, stored one by one."""
-        self._prepare(folder)
-        ids = [f"{next(self._numbers):032x}" for _ in range(500)]
-        ours, celery = self._ours, self._celery
-        rates = {
-            BROKERKIT: _rate(ids, lambda one: ours.set_result(one, {"n": 1})),
-            _CELERY: _rate(ids, lambda one: celery.store_result(one, {"n": 1}, "SUCCESS")),
-        }
-        self._stored = {BROKERKIT: ids, _CELERY: ids}
-        return rates
-
-    def fetch(self, folder: Path) -> Mapping[str, float]:
-        """Results a second, fetched one by one."""
-        self._prepare(folder)
-        ours, celery = self._ours, self._celery
-        return {
-            BROKERKIT: _rate(self._stored[BROKERKIT], ours.get),
-            _CELERY: _rate(self._stored[_CELERY], celery.get_result),
-        }
-
-    def wait(self, folder: Path) -> Mapping[str, float]:
-        """Microseconds from before a store to the return of who waits for it."""
-        self._prepare(folder)
-        ours, celery = self._ours, self._celery
-        result = importlib.import_module("celery.result").AsyncResult
-        told: dict[str, list[float]] = {BROKERKIT: [], _CELERY: []}
-        for _ in range(_PINGS // 2):
-            one = f"{next(self._numbers):032x}"
-            pending = ours.pending(one)
-            told[BROKERKIT].append(
-                _handed(lambda p=pending: p.result(timeout=_PATIENCE), lambda k=one: self._storing.set_result(k, 1))  # type: ignore[misc]
-            )
-            waiting = result(one, app=self._app)
-            told[_CELERY].append(
-                _handed(
-                    lambda w=waiting: w.get(timeout=_PATIENCE),  # type: ignore[misc]
-                    lambda k=one: celery.store_result(k, 1, "SUCCESS"),  # type: ignore[misc]
-                )
-            )
-        return {name: median(some) for name, some in told.items()}
-
-    def _prepare(self, folder: Path) -> None:
-        if self._ours is None:
-            self._ours = results(server_url(folder, _OURS))
-            self._storing = results(server_url(folder, _OURS))  # another, as who waits hears of its own at once
-            url = server_url(folder, _CELERYS)
-            self._app: Any = importlib.import_module("celery").Celery("bench", backend=url, broker=url)
-            self._celery = self._app.backend
-
-
 def _consume(broker: Any, names: Sequence[str], number: int) -> None:
     came = 0
     with broker.consumer(*names, prefetch=100) as consumer:
@@ -186,38 +110,11 @@ def _consume(broker: Any, names: Sequence[str], number: int) -> None:
                 return
 
 
-def _rate(ids: Sequence[str], step: Callable[[str], object]) -> float:
-    begun = time.perf_counter()
-    for one in ids:
-        step(one)
-    return len(ids) / (time.perf_counter() - begun)
-
-
 def _latency(sender: Any, waiter: Any) -> float:
-    return _handed(lambda: waiter.receive(_PATIENCE), lambda: sender.send(_SMALL))
+    return handed(lambda: waiter.receive(_PATIENCE), lambda: sender.send(_SMALL))
 
 
-def _handed(wait: Callable[[], object], give: Callable[[], object]) -> float:
-    """Return microseconds from before `give` to the return of `wait`, which another thread is in by then."""
-    ended: list[float] = []
-    begun = threading.Event()
-
-    def waits() -> None:
-        begun.set()
-        wait()
-        ended.append(time.perf_counter())
-
-    thread = threading.Thread(target=waits)
-    thread.start()
-    begun.wait()
-    threading.Event().wait(_SETTLED)
-    given = time.perf_counter()
-    give()
-    thread.join()
-    return (ended[0] - given) * 1e6
-
-
-_queues, _results = _Queues(), _Results()
+_queues = _Queues()
 
 EXTRAS: Final = (
     Extra("large", "consume and ack 64 KiB, prefetch 100", "messages a second", _queues.large),
@@ -225,7 +122,7 @@ EXTRAS: Final = (
     Extra("idle_p99", "send to hand-over in another thread, 99th of 100", "µs", _queues.worst_latency),
     Extra("queues", "consume and ack from 100 queues, 100 B", "µs a message", _queues.many),
     Extra("memory", "a waiting message of 100 B", "bytes", _queues.memory),
-    Extra("store", "results: store", "a second", _results.store),
-    Extra("fetch", "results: fetch", "a second", _results.fetch),
-    Extra("wait", "results: store to return of who waits, median", "µs", _results.wait),
+    *result_cells(
+        OurResults(lambda folder: server_url(folder, _OURS)), CeleryResults(lambda folder: server_url(folder, _CELERYS))
+    ),
 )

@@ -1,11 +1,10 @@
 """The contenders of `brokerkit bench redis`: redis-py at its best, and kombu's Redis transport.
 
-All use one private server, each a database of its own; kombu is imported when its contender opens.
+All use one private server, each a database of its own.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, final
@@ -13,8 +12,9 @@ from typing import Any, Final, Literal, final
 import redis
 
 from brokerkit import servers
+from brokerkit.bench.kombu_peer import Kombu
 
-__all__ = ["KombuRedis", "RawRedis", "server_url"]
+__all__ = ["RawRedis", "kombu", "server_url"]
 
 _QUEUE: Final = "bench"
 _HELD: Final = "bench-held"
@@ -110,79 +110,11 @@ class RawRedis:
         return some
 
 
-@final
-class KombuRedis:
-    """kombu's `redis` transport, used as its documentation shows it: published to an exchange, each message acked."""
-
-    name: str = "kombu"
-    threads: Literal["shared", "own", "no"] = "no"
-    note: str = (
-        "no batches; bodies are base64 in JSON; each publish reads the bindings first, but to the unnamed exchange"
+def kombu() -> Kombu:
+    """Return kombu's Redis transport."""
+    return Kombu(
+        lambda folder: server_url(folder, _KOMBU),
+        note="no batches; bodies are base64 in JSON; each publish reads the bindings first, but to the unnamed exchange",
+        exchange=True,
+        depth=lambda channel: int(channel.client.llen(_QUEUE) + channel.client.hlen(channel.unacked_key)),
     )
-
-    def open(self, folder: Path) -> None:
-        """See `Contender.open`."""
-        kombu = importlib.import_module("kombu")
-        self._connection: Any = kombu.Connection(server_url(folder, _KOMBU))
-        self._channel: Any = self._connection.channel()
-        self._exchange: Any = kombu.Exchange(_QUEUE, type="direct")
-        self._queue: Any = kombu.Queue(_QUEUE, self._exchange, routing_key=_QUEUE, channel=self._channel)
-        self._queue.declare()
-        self._producer = self._connection.Producer()
-        self._received: list[bytes] = []
-        self._consumer = self._connection.Consumer([self._queue], callbacks=[self._on_message], accept=None)
-        self._consuming = False
-
-    def send(self, body: bytes) -> None:
-        """See `Contender.send`."""
-        self._producer.publish(
-            body,
-            exchange=self._exchange,
-            routing_key=_QUEUE,
-            declare=[self._queue],
-            content_type="application/octet-stream",
-            content_encoding="binary",
-        )
-
-    def send_many(self, bodies: Sequence[bytes]) -> None:
-        """See `Contender.send_many`; it has no batches."""
-        for body in bodies:
-            self.send(body)
-
-    def consume(self, count: int, *, prefetch: int) -> tuple[int, int]:
-        """See `Contender.consume`."""
-        self._received.clear()
-        self._consumer.qos(prefetch_count=prefetch)
-        with self._consumer:
-            while len(self._received) < count:
-                self._connection.drain_events(timeout=_LONGEST)
-        return len(self._received), sum(map(len, self._received))
-
-    def receive(self, timeout: float) -> bytes | None:
-        """See `Contender.receive`."""
-        if not self._consuming:
-            self._consumer.consume()
-            self._consuming = True
-        self._received.clear()
-        try:
-            self._connection.drain_events(timeout=timeout)
-        except TimeoutError:
-            return None
-        return self._received[0]
-
-    def depth(self) -> int:
-        """See `Contender.depth`."""
-        client = self._channel.client
-        return int(client.llen(_QUEUE) + client.hlen(self._channel.unacked_key))
-
-    def purge(self) -> None:
-        """See `Contender.purge`."""
-        self._queue.purge()
-
-    def close(self) -> None:
-        """See `Contender.close`."""
-        self._connection.release()
-
-    def _on_message(self, body: bytes, message: Any) -> None:
-        message.ack()
-        self._received.append(body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, final
+from typing import Any, Final, TypeVar, final
 from weakref import WeakSet
 
 from brokerkit.abc import Clock
@@ -20,6 +20,8 @@ from brokerkit_redis.pool import Pool
 from brokerkit_redis.risk import risk_of
 
 __all__ = ["Call", "Client", "Line", "LineId", "Script"]
+
+K = TypeVar("K", bound=Key)
 
 _ANY: Final = b""
 _UNBLOCK_TIMEOUT: Final = 1.0
@@ -56,7 +58,7 @@ class Client:
 
             self._cluster = Cluster(address.hosts, pool, clock)
         self._lines: WeakSet[Line] = WeakSet()
-        self._closing = threading.Condition()
+        self._closing = threading.Lock()
         self._closed = False
 
     @property
@@ -112,6 +114,16 @@ class Client:
             self._lines.add(line)
         return line
 
+    def keys_by_node(self, keys: Sequence[K], *, timeout: float) -> Mapping[Host | None, Sequence[K]]:
+        """Return which keys are on which node; None is whatever is no cluster."""
+        if self._cluster is None:
+            return {None: keys}
+        deadline = self._clock.monotonic() + timeout
+        found: dict[Host | None, list[K]] = {}
+        for key in keys:
+            found.setdefault(self._cluster.node_of(key, deadline), []).append(key)
+        return found
+
     def unblock(self, line_id: int | None) -> bool:
         """End the blocking call of a line; tell whether there was one. Never raises: the user may not be allowed to."""
         if line_id is None:
@@ -138,12 +150,6 @@ class Client:
             found |= dict.fromkeys(risk_of(lambda call, pool=pool: pool.run([call], deadline)[0][0]))  # type: ignore[misc]
         return tuple(found)
 
-    def pause(self, seconds: float) -> None:
-        """Wait, by the clock; `close` ends it."""
-        with self._closing:
-            if not self._closed:
-                self._clock.wait(self._closing, seconds)
-
     def close(self, timeout: float = 0.0) -> None:  # noqa: ARG002 - closing waits for nothing
         """Close all connections; idempotent. Calls under way end first, and their connections with them."""
         self._pool.close()
@@ -151,7 +157,6 @@ class Client:
             self._cluster.close()
         with self._closing:
             self._closed = True
-            self._closing.notify_all()
             lines = list(self._lines)
         for line in lines:
             line.close()

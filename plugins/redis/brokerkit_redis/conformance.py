@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, final
 
-from brokerkit_conformance import FullServer, SecureServer
+from brokerkit_conformance import FullServer, NotRun, Proxy, SecureServer
 
 from brokerkit.servers import Redis, RedisCluster, RedisSentinel
+from brokerkit_redis.detours import UNCERTIFIED, admit_onlooker, around_cluster, around_master, nameless, watch_from
 from brokerkit_redis.foreign import VirtualHost
 from brokerkit_redis.harness import AnyRedis, Running
 
 __all__ = ["RedisClusterHarness", "RedisHarness", "RedisSentinelHarness"]
 
 _NODES: Final = 3
+_ELSEWHERE: Final = "elsewhere"
 
 
 @final
@@ -65,9 +68,34 @@ class RedisSentinelHarness(AnyRedis):
 
     title = "Redis Sentinel"
 
+    def begin(self, server: Any) -> Any:
+        """Start a group, and prepare it for `detour`."""
+        super().begin(server)
+        admit_onlooker(server)
+        return server
+
+    def detour(self, url: str, proxies: Sequence[Proxy]) -> contextlib.AbstractContextManager[str]:
+        """The sentinels name the proxies as the master."""
+        return around_master(url, self.known(url), proxies)
+
+    def tls(self) -> SecureServer:
+        """Groups with TLS and users: a good one, and one that shows a certificate which has expired. The sentinels have none."""
+        good, late = (self.begin(_sentinels(tls=True)) for _ in range(2))
+        late.master.command("CONFIG", "SET", "tls-cert-file", str(late.master.certificates.expired()))
+        for sentinel in good.sentinels:  # a certificate is for the host that sentinels name
+            sentinel.call("SENTINEL", "MONITOR", _ELSEWHERE, UNCERTIFIED, str(good.master.facts.port), "9")
+        ours, theirs = good.master.certificates.ca, late.master.certificates.ca
+        url = self._secure(good, ours)
+        untrusted = {
+            "wrong authority": self._secure(good, theirs),
+            "wrong host": url.replace(f"master_name={good.master_name}", f"master_name={_ELSEWHERE}"),
+            "expired": self._secure(late, theirs),
+        }
+        return SecureServer(url, untrusted, plain=f"{self.urls()[0]}&ssl=true&ssl_ca_certs={ours}")
+
     def make(self) -> Running:
         """A group that writes down every change."""
-        return RedisSentinel(aof="always")
+        return _sentinels()
 
     def url_of(self, server: Any, number: int) -> str:
         """See `AnyRedis.url_of`."""
@@ -78,6 +106,9 @@ class RedisSentinelHarness(AnyRedis):
         """See `AnyRedis.writable`."""
         return (server.master,)
 
+    def _secure(self, server: Any, trusted: Path) -> str:
+        return f"{_as_admin(self.url_of(server, 0))}&ssl=true&ssl_ca_certs={trusted}"
+
 
 @final
 class RedisClusterHarness(AnyRedis):
@@ -85,6 +116,39 @@ class RedisClusterHarness(AnyRedis):
 
     title = "Redis Cluster"
     virtual_hosts = (VirtualHost(0, "bk:"), VirtualHost(0, "bk2:"))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._secured: list[RedisCluster] = []
+        self._nameless: list[RedisCluster] = []
+
+    def begin(self, server: Any) -> Any:
+        """Start a cluster, and prepare it for `detour`."""
+        super().begin(server)
+        if nameless(server.nodes):
+            self._nameless.append(server)
+        return server
+
+    def detour(self, url: str, proxies: Sequence[Proxy]) -> contextlib.AbstractContextManager[str]:
+        """There is a proxy before each node."""
+        server = self.known(url)
+        if server not in self._nameless:
+            raise NotRun("only from Redis 7.0 on clients of a cluster can be led through proxies")
+        return around_cluster(url, server.nodes, proxies, tls=server in self._secured)
+
+    def tls(self) -> SecureServer:
+        """Clusters with TLS and users: a good one, and one that shows a certificate which has expired."""
+        good, late = (self.begin(RedisCluster(nodes, tls=True, acl=True)) for nodes in (_NODES, 1))
+        self._secured += [good, late]
+        late.nodes[0].command("CONFIG", "SET", "tls-cert-file", str(late.nodes[0].certificates.expired()))
+        ours, theirs = good.nodes[0].certificates.ca, late.nodes[0].certificates.ca
+        url = self._secure(good, ours)
+        untrusted = {
+            "wrong authority": self._secure(good, theirs),
+            "wrong host": url.replace("127.0.0.1:", "127.1:"),  # the same machine by another name
+            "expired": self._secure(late, theirs),
+        }
+        return SecureServer(url, untrusted, plain=f"{self.urls()[0]}?ssl=true&ssl_ca_certs={ours}")
 
     def make(self) -> Running:
         """A cluster that writes down every change."""
@@ -99,3 +163,14 @@ class RedisClusterHarness(AnyRedis):
         """See `AnyRedis.writable`."""
         nodes: Sequence[Redis] = server.nodes
         return nodes
+
+    def _secure(self, server: Any, trusted: Path) -> str:
+        return f"{_as_admin(self.url_of(server, 0))}?ssl=true&ssl_ca_certs={trusted}"
+
+
+def _sentinels(*, tls: bool = False) -> RedisSentinel:
+    return RedisSentinel(aof="always", tls=tls, acl=tls, watch_from=watch_from())
+
+
+def _as_admin(url: str) -> str:
+    return url.replace("://", f"://admin:{Redis.logins['admin']}@", 1)

@@ -31,7 +31,6 @@ _STORAGE: Final[StorageMap] = {
 }
 _OPTIONS: Final = {"persistence": "aof"}
 _LITTLE: Final = 200_000  # bytes that a full server has left
-_Place = tuple[str, int | None]
 
 
 class Running(ServerControl, contextlib.AbstractContextManager[Any], Protocol):
@@ -47,7 +46,7 @@ class AnyRedis(Harness):
 
     def __init__(self) -> None:
         self.servers = contextlib.ExitStack()
-        self._known: dict[_Place, Any] = {}
+        self._known: dict[int | None, Any] = {}
         self._main: Any = None
 
     def start(self) -> None:
@@ -87,14 +86,14 @@ class AnyRedis(Harness):
 
     def admin(self, url: str, *, clock: Any = None) -> Admin:  # noqa: ARG002 - Redis goes by its own
         """Redis's own client."""
-        server = self._known[_place(url)]
+        server = self.known(url)
         return RedisAdmin(
             [node.url() for node in self.writable(server)], self.virtual_hosts, self._all(server).index(url)
         )
 
     def server_control(self, url: str) -> ServerControl | None:
         """The server itself, with all its nodes."""
-        control: ServerControl | None = self._known.get(_place(url))
+        control: ServerControl | None = self.known(url)
         return control
 
     def server_settings(self) -> Mapping[str, str]:
@@ -144,9 +143,17 @@ class AnyRedis(Harness):
         return self.url_of(server, 0), self.url_of(server, 0)
 
     def _new(self) -> Any:
-        server = self.servers.enter_context(self.make())
+        return self.begin(self.make())
+
+    def begin(self, server: Any) -> Any:
+        """Start a server, and know it by its URLs from now on."""
+        self.servers.enter_context(server)
         self._known[_place(self.url_of(server, 0))] = server
         return server
+
+    def known(self, url: str) -> Any:
+        """Return the server that a URL leads to, by its port; None if it is not ours."""
+        return self._known.get(_place(url))
 
     def _all(self, server: Any) -> Sequence[str]:
         return [self.url_of(server, number) for number in range(len(self.virtual_hosts))]
@@ -166,8 +173,8 @@ class AnyRedis(Harness):
         """Return the nodes that take writes."""
 
 
-def _place(url: str) -> _Place:
-    return URL.parse(url).hosts[0]
+def _place(url: str) -> int | None:
+    return URL.parse(url).hosts[0][1]
 
 
 def _told(server: Redis, section: str) -> Iterator[tuple[str, str]]:

@@ -55,6 +55,13 @@ class Line:
         number.server = wire.server
         return number
 
+    def fileno(self) -> int:
+        """Return what the system calls the connection, to wait for several at once."""
+        wire = self._wire
+        if wire is None:
+            raise exceptions.ConnectionError("the connection was lost")
+        return wire.fileno()
+
     def run(self, calls: Sequence[Call], timeout: float) -> list[Any]:
         """As `Client.run`."""
         deadline = self._clock.monotonic() + timeout

@@ -76,6 +76,7 @@ def result_capabilities(*, persistence: Persistence) -> ResultCapabilities:
         product="Redis",
         shared="network",
         embedded=False,
+        readers="any",
         wait="push",
         expires=True,
         ttl_late=0.0,

@@ -113,19 +113,29 @@ class RedisReceiver(Receiver):
 
     def _claim(self, limit: int, acks: Sequence[Received]) -> tuple[Found, list[Received]]:
         """Ack and claim, in one round trip."""
+        acking = self._acking(acks)
+        began = self._clock.monotonic()
+        calls = [*(call for call, _ in acking), self._claim_call(limit)]
+        replies = self._line.run(calls, timeout=self._server.patience)
+        ended = self._clock.monotonic()
+        lost = []
+        for (_, group), numbers in zip(acking, replies, strict=False):
+            lost += [group[number - 1] for number in numbers]
+            self._forget(group)
+        return self._read(replies[-1], began, ended), lost
+
+    def _acking(self, acks: Sequence[Received]) -> list[tuple[Call, list[Received]]]:
+        """Return calls that ack, each with what it acks: one for several queues, which are never a cluster's."""
         groups = [
             (queue, group[at : at + _SETTLE_AT_ONCE])
             for queue, group in by_queue(acks).items()
             for at in range(0, len(group), _SETTLE_AT_ONCE)
         ]
-        calls = [ACK.call(self._server.keys(queue), [r.receipt for r in group]) for queue, group in groups]
-        began = self._clock.monotonic()
-        replies = self._line.run([*calls, self._claim_call(limit)], timeout=self._server.patience)
-        lost = []
-        for (_, group), numbers in zip(groups, replies, strict=False):
-            lost += [group[number - 1] for number in numbers]
-            self._forget(group)
-        return self._read(replies[-1], began, self._clock.monotonic()), lost
+        if len(self._names) == 1 or len(groups) == 1:
+            return [(ACK.call(self._server.keys(queue), [r.receipt for r in group]), group) for queue, group in groups]
+        keys = [*chain.from_iterable(self._server.keys(queue) for queue, _ in groups)]
+        args = chain.from_iterable((len(group), *(received.receipt for received in group)) for _, group in groups)
+        return [(ACK.call(keys, args), [received for _, group in groups for received in group])] if groups else []
 
     def _wait(self, limit: int, seconds: float) -> Found:
         """Wait for a wake token, and claim."""
@@ -200,7 +210,8 @@ class RedisReceiver(Receiver):
             self._drop_bodiless(name, [token for token, body in zip(tokens, bodies, strict=True) if body is None])
             tokens = [token for token, body in zip(tokens, bodies, strict=True) if body is not None]
             bodies = [body for body in bodies if body is not None]
-        claimed = [delivery_of(token, body, name, deadline, now) for token, body in zip(tokens, bodies, strict=True)]
+        bodies.reverse()  # so that each can go as soon as it is read: large ones would be in memory twice
+        claimed = [delivery_of(token, bodies.pop(), name, deadline, now) for token in tokens]
         if dropped and claimed:
             claimed[0].gap = dropped
         return claimed
@@ -301,12 +312,11 @@ class RedisReceiver(Receiver):
     def _fence(self, deliveries: Sequence[Received]) -> tuple[list[Received], list[Received]]:
         """Divide into those whose lease has ended, and those that may be shown to the server."""
         now = self._clock.monotonic()
-        lost: list[Received] = []
-        held: list[Received] = []
-        for received in deliveries:
-            (held if now < received.deadline else lost).append(received)
+        lost = [received for received in deliveries if received.deadline <= now]
+        if not lost:
+            return [], list(deliveries)
         self._forget(lost)
-        return lost, held
+        return lost, [received for received in deliveries if now < received.deadline]
 
     def _forget(self, deliveries: Sequence[Received]) -> None:
         for received in deliveries:
@@ -323,5 +333,9 @@ def by_queue(deliveries: Sequence[Received]) -> dict[str, list[Received]]:
     """Return deliveries by their queue, each queue's in their order."""
     groups: dict[str, list[Received]] = {}
     for received in deliveries:
-        groups.setdefault(received.queue, []).append(received)
+        group = groups.get(received.queue)
+        if group is None:
+            groups[received.queue] = [received]
+        else:
+            group.append(received)
     return groups

@@ -145,6 +145,10 @@ class Wire:
         self.used = self._clock.monotonic()
         return said
 
+    def fileno(self) -> int:
+        """Return what the system calls the connection, to wait for several at once."""
+        return self._socket.fileno()
+
     def is_quiet(self) -> bool:
         """Tell whether nothing has come while nothing was asked: neither the connection's end nor a stray answer."""
         if not self._poll.poll(0):

@@ -262,3 +262,18 @@ def test_each_of_twenty_queues_gets_its_turn(transport, message):
     receiver = open_one(transport, *names)
     first = [taken(receiver, 1)[0].queue for _ in range(40)]
     assert {first.count(name) for name in names} == {2}
+
+
+def test_acks_of_several_queues_in_one_call_tell_exactly_those_that_came_too_late(transport, message):
+    names = ["q", "r", "s"]
+    for name in names:
+        transport.declare(Queue(name=name), timeout=HANG)
+        transport.send(name, [message() for _ in range(5)], timeout=HANG)
+    receiver = open_one(transport, *names)
+    held = taken(receiver, 15)
+    assert sorted(each.queue for each in held) == sorted(names * 5)
+    late = [held[0], held[7], held[14]]
+    assert receiver.ack(late) == []
+    found, lost = receiver.receive(limit=1, timeout=0, acks=held)
+    assert (found, set(map(id, lost))) == ([], set(map(id, late)))
+    assert all(transport.depth(name, timeout=HANG).in_flight == 0 for name in names)

@@ -63,7 +63,7 @@ local function take(K, used, count, any_back)
 end
 
 local function record(K, tokens)
-  local leases, until_ = {}, now + lease
+  local leases, until_ = {}, string.format('%.0f', now + lease) -- a text, as a number would be written out for each
   for i = 1, #tokens do
     leases[2 * i - 1], leases[2 * i] = until_, tokens[i]
   end

@@ -16,7 +16,8 @@ if #KEYS == 1 or string.sub(KEYS[2], -1) ~= 'm' then
       and call('HLEN', b) == ready + call('ZCARD', t) and call('HEXISTS', b, '') == 1
       and not call('ZRANGEBYSCORE', t, '-inf', now, 'LIMIT', 0, 1)[1] then
       local ids, tokens, leases = call('LPOP', r, limit), {}, {}
-      local tail, until_, bodies = struct.pack('>BI4I4', used, 1, 0), now + lease, {}
+      -- the end as a text: a number would be written out anew for each token
+      local tail, until_, bodies = struct.pack('>BI4I4', used, 1, 0), string.format('%.0f', now + lease), {}
       for i = 1, #ids do
         local token = ids[i] .. tail
         tokens[i], leases[2 * i - 1], leases[2 * i] = token, until_, token
