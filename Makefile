@@ -18,7 +18,7 @@ help:
 	@echo 'make test         set up, then all of the following'
 	@echo 'make lint types   ruff and mypy'
 	@echo 'make tests        pytest; ARGS=… to choose'
-	@echo 'make conformance  the laws against memory, SQLite and Redis'
+	@echo 'make conformance  the laws against every engine'
 	@echo 'make mutants      the suite itself: does it notice planted defects?'
 	@echo 'make docs         write the tables and excerpts of docs/ again'
 	@echo 'make clean        remove what set-up made'
@@ -53,13 +53,16 @@ servers:
 tests: setup servers
 	$(BIN)/pytest $(ARGS)
 
-# what needs a proxy cannot be asked of Sentinel and a cluster, whose servers name each other
 conformance: setup servers
 	$(BIN)/brokerkit-conformance run brokerkit_conformance.reference:MemoryHarness
 	$(BIN)/brokerkit-conformance run sqlite
 	$(BIN)/brokerkit-conformance run redis
-	$(BIN)/brokerkit-conformance run redis-sentinel --level core
-	$(BIN)/brokerkit-conformance run redis-cluster --level core
+	$(BIN)/brokerkit-conformance run redis-sentinel
+	$(BIN)/brokerkit-conformance run redis-cluster
+	$(BIN)/brokerkit-conformance run rabbitmq
+	$(BIN)/brokerkit-conformance run memcached
+	$(BIN)/brokerkit-conformance run rpc --level core
+	$(BIN)/brokerkit-conformance run rpc-sqlite --level core
 
 mutants: setup
 	$(BIN)/brokerkit-conformance mutants

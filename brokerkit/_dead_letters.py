@@ -21,7 +21,6 @@ SUFFIX: Final = ".dead"
 _MAX_DETAIL: Final = 1000
 _PEEK_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 1.0
-_LOCK_SECONDS: Final = 0.25  # else "no dead letters" might mean that another process was writing
 _BATCH: Final = 100
 _MAX_DIGITS: Final = 18  # of a count; `int` refuses texts of thousands of digits
 _OWN_HEADERS: Final = frozenset({"bk-dead-reason", "bk-dead-detail", "bk-dead-at", "bk-origin-queue", "bk-attempts"})
@@ -139,9 +138,8 @@ def _receiver(broker: Broker, queue: str, *, prefetch: int) -> Iterator[Receiver
 
 
 def _claims(broker: Broker, receiver: Receiver, queue: str, limit: int | None) -> Iterator[Sequence[Received]]:
-    # a process's own memory answers at once; a file may be locked for a moment, and a server needs one to hand over
-    facts = broker.capabilities
-    seconds = 0.0 if facts.shared == "process" else _LOCK_SECONDS if facts.embedded else _LOOK_SECONDS
+    # each engine looks at least once; what was just given back to a server may still be on its way into the queue
+    seconds = 0.0 if broker.capabilities.embedded else _LOOK_SECONDS
 
     def claim(most: int) -> Sequence[Received]:
         looking = f"receive from {dead_queue(queue)!r}"

@@ -42,8 +42,7 @@ class Leases:
     ) -> None:
         self.receiver = receiver
         self.held: dict[Received, Delivery | None] = {}
-        self.finished: deque[Received] = deque()
-        self._finished_by: dict[Received, Delivery] = {}
+        self.finished: deque[Delivery] = deque()
         self._flushing = 0
         self._made_room = made_room
         self._clock = clock
@@ -62,8 +61,10 @@ class Leases:
 
     def hold(self, claimed: Iterable[Received]) -> None:
         """Keep new claims alive."""
-        self.held.update(dict.fromkeys(claimed))
-        self._next_extension = min(self._next_extension, self._clock.monotonic() + self._visibility_timeout / 3)
+        soon = self._clock.monotonic() + self._visibility_timeout / 3
+        with self._condition:  # else the tending thread sees a claim and no time to prolong it, or overwrites that
+            self.held.update(dict.fromkeys(claimed))
+            self._next_extension = min(self._next_extension, soon)
         if self._idle:
             self.wake()
 
@@ -71,8 +72,7 @@ class Leases:
         """Stop keeping a delivery, and ack it with the next batch; False if it is no longer held."""
         if self.held.pop(delivery.received, _MISSING) is _MISSING:
             return False
-        self._finished_by[delivery.received] = delivery
-        self.finished.append(delivery.received)
+        self.finished.append(delivery)
         if self._napping:
             self.wake()
         return True
@@ -85,8 +85,8 @@ class Leases:
         """Return how many deliveries the server still counts as ours, but for acks that ride along with the next receive."""
         return len(self.held) + self._flushing
 
-    def take_finished(self) -> list[Received]:
-        """Take the acks that wait, to ride along with a receive."""
+    def take_finished(self) -> list[Delivery]:
+        """Take the deliveries whose acks wait, to ride along with a receive."""
         taken = []
         try:
             while True:
@@ -94,37 +94,34 @@ class Leases:
         except IndexError:
             return taken
 
-    def put_back(self, acks: Sequence[Received]) -> None:
+    def put_back(self, taken: Sequence[Delivery]) -> None:
         """Keep acks for another try, as long as their leases last."""
         now = self._clock.monotonic()
-        self.finished.extendleft(ack for ack in reversed(acks) if ack.deadline > now)
-        self.acked(acks, [ack for ack in acks if ack.deadline <= now], keep=True)
+        self.finished.extendleft(delivery for delivery in reversed(taken) if delivery.deadline > now)
+        self.acked(taken, [delivery.received for delivery in taken if delivery.deadline <= now])
 
-    def acked(self, acks: Sequence[Received], lost: Sequence[Received], *, keep: bool = False) -> None:
-        """Note what became of acks that were sent."""
-        for received in lost:
-            delivery = self._finished_by.pop(received, None)
-            if delivery is not None:
-                delivery.lease_lost = True
-            self._lost(received, delivery, "the ack came too late")
-        if not keep:
-            for received in acks:
-                self._finished_by.pop(received, None)
+    def acked(self, taken: Sequence[Delivery], lost: Sequence[Received]) -> None:
+        """Note that acks came too late."""
+        if lost:
+            delivered = {delivery.received: delivery for delivery in taken}
+            for received in lost:
+                delivered[received].lease_lost = True
+                self._lost(received, delivered[received], "the ack came too late")
 
     def flush(self) -> None:
         """Send the acks that wait."""
         self._flushing = len(self.finished)  # before they are taken: a fetch must not claim in their place too early
-        acks = self.take_finished()
-        if not acks:
+        taken = self.take_finished()
+        if not taken:
             self._flushing = 0
             return
         try:
-            lost = self.receiver.ack(acks, timeout=self._patience)
+            lost = self.receiver.ack([delivery.received for delivery in taken], timeout=self._patience)
         except Exception as error:  # noqa: BLE001 - told, and tried again while the leases last
-            self.put_back(acks)
+            self.put_back(taken)
             self._failed(error)
         else:
-            self.acked(acks, lost)
+            self.acked(taken, lost)
         finally:
             self._flushing = 0
             self._made_room()
@@ -154,7 +151,6 @@ class Leases:
         self._thread = None
         self.held.clear()
         self.finished.clear()
-        self._finished_by.clear()
 
     def _tend(self) -> None:
         while self._rest():
@@ -201,9 +197,10 @@ class Leases:
                 self._failed(error)
         now = self._clock.monotonic()
         self._forget([received for received in list(self.held) if received.deadline <= now], "its time passed")
-        ends = min((received.deadline for received in list(self.held)), default=float("inf"))
-        # after a failed try the earliest end may be close: look again soon, but do not spin
-        self._next_extension = max(ends - self._visibility_timeout * 2 / 3, now + self._visibility_timeout / 12)
+        with self._condition:
+            ends = min((received.deadline for received in list(self.held)), default=float("inf"))
+            # after a failed try the earliest end may be close: look again soon, but do not spin
+            self._next_extension = max(ends - self._visibility_timeout * 2 / 3, now + self._visibility_timeout / 12)
 
     def _forget(self, lost: Iterable[Received], why: str) -> None:
         for received in lost:

@@ -6,7 +6,7 @@ from typing import Any, final
 
 from brokerkit._reading import ResultReader
 from brokerkit._records import Result, State
-from brokerkit.errors import MalformedResult
+from brokerkit.errors import InvalidOption, MalformedResult
 
 __all__ = ["PendingResult"]
 
@@ -73,6 +73,16 @@ class PendingResult:
     def traceback(self) -> str | None:
         """The remote traceback as text, or None if it has not failed. Looks once."""
         return self._look().traceback
+
+    def asked_of(self, reader: ResultReader) -> tuple[str, bool]:
+        """Return the id, and whether a record was there; called by brokerkit where many are waited for.
+
+        Raises:
+            InvalidOption: it is another store's.
+        """
+        if reader is not self._reader:
+            raise InvalidOption(f"{self!r} belongs to another result store; wait for it there, or by its id")
+        return self.id, self._known
 
     def __repr__(self) -> str:
         return f"PendingResult({self.id!r})"

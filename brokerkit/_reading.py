@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import final
 
 from brokerkit._failures import Allowed
@@ -44,7 +45,7 @@ class ResultReader:
         self.known = Known(clock)
         self.waiting = Waiting(
             clock=clock,
-            read=calls.read,
+            read=self._look,
             ended=self._observe,
             watch=calls.watch if isinstance(calls.backend, SupportsWait) else None,
             patience=calls.caller.timeout,
@@ -54,7 +55,19 @@ class ResultReader:
         """Return what is known about distinct keys now. What cannot be read says so in its `problem`."""
         if not keys:
             return []
-        return [self._result(key, record) for key, record in zip(keys, self.calls.read(keys), strict=True)]
+        refused = {key: error for key in keys if (error := self.calls.problem_of_reading(key)) is not None}
+        if not refused:
+            return [self._result(key, record) for key, record in zip(keys, self.calls.read(keys), strict=True)]
+        asked = [key for key in keys if key not in refused]
+        since = self.known.moment()
+        read = dict(zip(asked, self.calls.read(asked), strict=True)) if asked else {}
+        found = self._without_forgotten(read, since)
+        return [
+            Result(key=key, state=State.UNKNOWN, problem=refused[key])
+            if key in refused
+            else self._result(key, found[key])
+            for key in keys
+        ]
 
     def wait(self, key: str, *, known: bool, timeout: float | None) -> Result:
         """Return a result that is final or unreadable.
@@ -68,9 +81,7 @@ class ResultReader:
             ResultLost: the record is gone.
             ResultTimeout: it did not become final in time.
         """
-        seconds = self.calls.caller.timeout if timeout is None else timeout
-        if not seconds >= 0:  # refuses NaN as well
-            raise InvalidOption(f"timeout {seconds!r} must be at least 0 seconds")
+        seconds = self.patience(timeout)
         self.calls.check_open()
         try:
             record = self.waiting.wait(key, known=known or self.is_known(key), timeout=seconds)
@@ -79,6 +90,23 @@ class ResultReader:
         if record is None or record.expired:
             raise ResultLost(key, "expired" if record else self.known.reason(key) or "unknown")
         return self._result(key, record)
+
+    def patience(self, timeout: float | None) -> float:
+        """Return how many seconds to wait: what was asked for, or the timeout of the store's calls.
+
+        Raises:
+            InvalidOption: it is negative, or not a number.
+        """
+        seconds = self.calls.caller.timeout if timeout is None else timeout
+        if not seconds >= 0:  # refuses NaN as well
+            raise InvalidOption(f"timeout {seconds!r} must be at least 0 seconds")
+        return seconds
+
+    def ended(self, key: str, record: Record | None) -> Result:
+        """Return the result of a wait that is over; None, or a record past its time, is one that is lost."""
+        result = self._result(key, record)
+        lost = record is None or record.expired
+        return replace(result, lost="unknown") if lost and result.lost is None else result
 
     def is_known(self, key: str) -> bool:
         """Tell whether this process stored, saw or forgot a record of this key."""
@@ -94,20 +122,27 @@ class ResultReader:
         if self.known.reason(key) in (None, "forgotten"):
             self.known.note(key, None)
 
-    def forgetting(self, key: str) -> None:
-        """Note a record that this process is about to delete, if it is known at all."""
-        if self.is_known(key):
-            self.known.forget(key)
-
-    def forgotten(self, key: str) -> None:
-        """Note a record that this process has just deleted, and end the waiting for it."""
-        self.known.forget(key)
-        self.waiting.gone(key)
+    def forget(self, keys: Sequence[str]) -> None:
+        """Delete records, and end the waiting for them."""
+        with self.known.forgetting(keys):  # before: a server may wake its waiters before it answers us
+            self.calls.delete(keys)
+            for key in keys:
+                self.known.forget(key)
+                self.waiting.gone(key)
 
     def close(self, timeout: float) -> None:
         """End all waiting, and let go of the connections; idempotent."""
         self.waiting.fail(Closed("the result store was closed"))
         self.calls.close(timeout)
+
+    def _look(self, keys: Sequence[str], timeout: float) -> Mapping[str, Record | None]:
+        since = self.known.moment()
+        return self._without_forgotten(self.calls.look(keys, timeout), since)
+
+    def _without_forgotten(self, found: Mapping[str, Record | None], since: int) -> Mapping[str, Record | None]:
+        if since == self.known.moment():
+            return found
+        return {k: None if self.known.was_forgotten_since(k, since) else record for k, record in found.items()}
 
     def _observe(self, record: Record) -> bool:
         """Note a record that was read, and tell whether it is worth waking its waiters: final, or unreadable."""

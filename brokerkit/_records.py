@@ -15,7 +15,8 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from brokerkit._failures import Allowed, rebuild
 from brokerkit.errors import BrokerkitError, MalformedResult, RemoteFailure, SerializationError
@@ -26,6 +27,8 @@ __all__ = ["Header", "Result", "State", "decode_record", "encode_record", "read_
 _VERSION: Final = 1
 _PREFIX: Final = struct.Struct(">BI")
 _json: Final = Codec()
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+_NUMBERS: Final = (int, float)  # exactly, as JSON gives them: a bool is none
 
 
 class State(StrEnum):
@@ -47,6 +50,7 @@ class State(StrEnum):
 
 
 _FINAL: Final = frozenset({State.SUCCESS, State.FAILURE, State.REVOKED})
+_STATES: Final = {state.value: state for state in State}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +93,7 @@ class Result:
         return self._value
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """The first part of a record: all but the value.
 
     Attributes:
@@ -105,7 +108,7 @@ class Header:
     state: State
     at: float
     ttl: float | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = _NO_HEADERS
     meta: Any = None
     error: Any = None
 
@@ -185,11 +188,14 @@ def _malformed(key: str, why: str) -> MalformedResult:
 
 def _checked(fields: Any) -> Header:
     """Build the header of decoded JSON; ValueError, KeyError or TypeError if it is not one."""
-    state, at, ttl, headers = State(fields["state"]), fields["at"], fields["ttl"], fields.get("headers", {})
+    state, at, ttl, headers = _STATES[fields["state"]], fields["at"], fields["ttl"], fields.get("headers", {})
     if state is State.UNKNOWN or not _is_number(at) or not (ttl is None or _is_number(ttl)):
         raise ValueError("state or times")
-    if not isinstance(headers, dict) or not all(isinstance(text, str) for pair in headers.items() for text in pair):
+    if not isinstance(headers, dict):
         raise TypeError("headers")
+    for text in headers.values():  # the names are texts in any JSON
+        if not isinstance(text, str):
+            raise TypeError("headers")
     error = fields.get("error")
     if (state is State.FAILURE) != (error is not None):
         raise ValueError("a failure and its error belong together")
@@ -197,7 +203,7 @@ def _checked(fields: Any) -> Header:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) in _NUMBERS and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def _error(key: str, header: Header, allowed: Allowed) -> Exception | None:

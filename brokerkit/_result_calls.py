@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar, cast, final
 
 from brokerkit._retry import Caller, fail
-from brokerkit.abc import ResultBackend, SupportsWait
-from brokerkit.errors import AlreadyFinal, Closed, InvalidName, ResultTooLarge
+from brokerkit.abc import ResultBackend, SupportsParts, SupportsRequester, SupportsWait
+from brokerkit.errors import AlreadyFinal, Closed, InvalidName, NotRequester, ResultTooLarge
 from brokerkit.models import Record
 
 __all__ = ["ResultCalls"]
@@ -27,6 +27,7 @@ class ResultCalls:
 
     def __init__(self, backend: ResultBackend, caller: Caller) -> None:
         self.backend = backend
+        self._requester = backend if isinstance(backend, SupportsRequester) else None  # once: it is asked for each key
         self.caller = caller
         self.closed = False
 
@@ -34,8 +35,34 @@ class ResultCalls:
         """Return a valid key.
 
         Raises:
-            InvalidName: it is no text, empty, longer than the engine takes, or has a lone surrogate.
+            InvalidName: it is no text, empty, longer than the engine takes, or has a lone surrogate; or it does not say
+                whose it is, where only the requester reads.
         """
+        checked = self._checked(key)
+        if self._requester is not None:
+            self._requester.check_id(checked)
+        return checked
+
+    def own_key(self, key: object) -> str:
+        """Return the key under which this process can read: the same, unless only the requester reads.
+
+        Raises:
+            InvalidName: as `check_key`, but it need not say whose it is.
+            NotRequester: it says that it is another's.
+        """
+        checked = self._checked(key)
+        return checked if self._requester is None else self._checked(self._requester.own_id(checked))
+
+    def problem_of_reading(self, key: str) -> NotRequester | None:
+        """Return why this process cannot read a record, or None: it can."""
+        if self._requester is not None:
+            try:
+                self._requester.check_reader(key)
+            except NotRequester as error:
+                return error
+        return None
+
+    def _checked(self, key: object) -> str:
         if not isinstance(key, str) or not key:
             raise InvalidName(f"result id {key!r} must be a non-empty text")
         try:
@@ -76,6 +103,31 @@ class ResultCalls:
     def read(self, keys: Sequence[str], timeout: float | None = None) -> Sequence[Record | None]:
         """Return the records of distinct keys."""
         return self._call(f"read {_named(keys)}", lambda left: self.backend.get(keys, timeout=left), timeout)
+
+    def look(self, keys: Sequence[str], timeout: float) -> Mapping[str, Record | None]:
+        """Return the records of distinct keys; where each server has a part of them, without those whose server is away.
+
+        Raises:
+            BrokerkitError: there is nothing to return.
+        """
+        if isinstance(self.backend, SupportsParts) and len(keys) > 1:
+            self.check_open()
+            parts = self._parts(self.backend, keys, timeout)
+            if parts:
+                return parts
+        return dict(zip(keys, self.read(keys, timeout), strict=True))
+
+    def _parts(self, backend: SupportsParts, keys: Sequence[str], timeout: float) -> Mapping[str, Record | None]:
+        doing = f"read {_named(keys)}"
+        try:
+            found = backend.get_parts(keys, timeout=timeout)
+        except Exception:  # noqa: BLE001 - what it is shows when it is read again, with repeats
+            return {}
+        failed = [each for each in found if isinstance(each, Exception)]
+        if any(not self.caller.translate(error, doing).retryable for error in failed):
+            return {}
+        pairs = zip(keys, found, strict=True)
+        return {key: each for key, each in pairs if not isinstance(each, Exception)}
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete the records of distinct keys."""

@@ -105,21 +105,8 @@ class Settling:
 
     def unfit(self, received: Received) -> tuple[str, str] | None:
         """Return why a claim must not reach a handler, as (reason, detail), or None."""
-        if _dead_letters.is_dead_queue(received.queue):
-            return None
-        if received.expired:
-            return "expired", f"it was older than its time to live at attempt {received.attempt}"
-        malformed = received.message.headers.get("bk-malformed")
-        if malformed is not None:
-            return "undecodable", malformed
-        version = received.message.headers.get("bk-version", _VERSION)
-        if version != _VERSION:
-            return "undecodable", f"its envelope is of version {shorten(version)!r}, this brokerkit reads {_VERSION!r}"
-        most = self._broker.max_attempts(received.queue)
-        # claims count deliveries that never reached a handler, hence the margin for clean closes and prefetch
-        if most is not None and received.attempt is not None and received.attempt > 2 * most + 1:
-            return "crashed", f"attempt {received.attempt}: no consumer lived to settle it"
-        return None
+        why = self._why_unfit(received)
+        return None if why is None or _dead_letters.is_dead_queue(received.queue) else why
 
     def bury(self, received: Received, reason: str, detail: str) -> None:
         """Dead-letter a claim that no handler had."""
@@ -159,6 +146,27 @@ class Settling:
             except Exception as error:  # noqa: BLE001 - a server that is away must not keep us from closing
                 told = self._broker.caller.translate(error, f"{doing} on closing the consumer")
                 self._broker.emit(Event(name="receiver_failed", reason=str(told), error=told))
+
+    def _why_unfit(self, received: Received) -> tuple[str, str] | None:
+        attempt, headers = received.attempt, received.message.headers
+        if received.expired:
+            return "expired", f"it was older than its time to live at attempt {attempt}"
+        if headers:
+            malformed = headers.get("bk-malformed")
+            if malformed is not None:
+                return "undecodable", malformed
+            version = headers.get("bk-version", _VERSION)
+            if version != _VERSION:
+                return (
+                    "undecodable",
+                    f"its envelope is of version {shorten(version)!r}, this brokerkit reads {_VERSION!r}",
+                )
+        if attempt is not None and attempt > 1:
+            most = self._broker.max_attempts(received.queue)
+            # claims count deliveries that never reached a handler, hence the margin for clean closes and prefetch
+            if most is not None and attempt > 2 * most + 1:
+                return "crashed", f"attempt {attempt}: no consumer lived to settle it"
+        return None
 
     # -- steps -------------------------------------------------------------------------------------------------------
 

@@ -1,11 +1,13 @@
 """Waiting for many records by one waiter per process and store.
 
-Each waiting thread holds a ticket. One of them leads: it looks at all awaited keys in one call, hands what it finds to
-the others, and passes the lead on when its own record has come or its time is up. There is no thread of our own.
+Each waiting thread holds a ticket for each record that it waits for. One thread leads: it looks at all awaited keys in
+one call, hands what it finds to the others, and passes the lead on when something of its own has come or its time is
+up. There is no thread of our own.
 
 A store that wakes waiters by itself (`SupportsWait`) blocks the leader in a call that does not know keys which came
 later: their threads wait there for themselves until the leader's next turn, at most `_TURN` seconds. Any other store is
-polled, after 1 ms at first and 50 ms at last.
+polled, after 1 ms at first and 50 ms at last. Looks at thousands of keys are further apart in both ways, so that their
+number does not grow with that of the records that come.
 
 No wake-up is lost: a ticket is registered before its key is read for the first time, and what is handed to it was read
 after it was registered.
@@ -14,25 +16,24 @@ after it was registered.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, TypeAlias, final
 
+from brokerkit._tickets import Answer, Rhythm, Ticket, Waiter
 from brokerkit.abc import Clock
 from brokerkit.errors import BrokerkitError, OperationTimeout
 from brokerkit.models import Record
 
 __all__ = ["TimeIsUp", "Waiting"]
 
-_FIRST_PAUSE: Final = 0.001
-_LAST_PAUSE: Final = 0.05
-_GROWTH: Final = 1.5
 _TURN: Final = 1.0
 _LEAST_LOOK: Final = 0.5  # seconds that one look may take, though the waiter has less: a timeout of 0 looks once
 _LEAST_WATCH: Final = 0.001
 _LONGEST_SLEEP: Final = 3600.0  # Condition.wait refuses infinity
 
-Read: TypeAlias = Callable[[Sequence[str], float], Sequence[Record | None]]
+Read: TypeAlias = Callable[[Sequence[str], float], Mapping[str, Record | None]]
 Watch: TypeAlias = Callable[[Mapping[str, Record | None], float], Sequence[str]]
 
 
@@ -40,20 +41,7 @@ class TimeIsUp(Exception):
     """The record did not end in time."""
 
 
-@dataclass(slots=True, eq=False)
-class _Ticket:
-    """One waiting thread. `known`: there is or was a record, so its absence means that it is lost."""
-
-    key: str
-    known: bool
-    condition: threading.Condition
-    asleep: bool = False
-    looked: bool = False
-    done: bool = False
-    outcome: Record | BrokerkitError | None = None
-
-
-_Look: TypeAlias = Mapping[str, Sequence[tuple[_Ticket, bool]]]
+_Look: TypeAlias = Mapping[str, Sequence[tuple[Ticket, bool]]]
 """What one look is for: keys, with the tickets that get its answer, and whether each was `known` when it began."""
 
 
@@ -69,7 +57,7 @@ class Waiting:
 
     Args:
         clock: tells the time and waits.
-        read: reads keys within a timeout, with repeats; raises our errors.
+        read: reads keys within a timeout, with repeats; raises our errors. Those of a server that is away may be missing.
         ended: whether a record is worth waking its waiters: final, or unreadable.
         watch: blocks until one of the keys differs from what was seen; None if the store must be polled.
         patience: seconds for `read` with all its repeats; an error after it concerns everybody who waits.
@@ -84,11 +72,15 @@ class Waiting:
         self._watch = watch
         self._patience = patience
         self._lock = threading.Lock()
-        self._tickets: dict[str, list[_Ticket]] = {}
+        self._waiters: dict[Waiter, None] = {}
+        self._tickets: dict[str, list[Ticket]] = {}
         self._seen: dict[str, _Seen] = {}
-        self._leader: _Ticket | None = None
-        self._covered: frozenset[str] = frozenset()  # keys in the leader's present call
-        self._rhythm = _Rhythm()
+        self._leader: Waiter | None = None
+        self._covered: Collection[str] = frozenset()  # keys in the leader's present call
+        self._covered_up_to = 0  # and who waited for nothing else when it began
+        self._arrivals = 0
+        self._abandoned: deque[Waiter] = deque()
+        self._rhythm = Rhythm()
 
     def wait(self, key: str, *, known: bool, timeout: float) -> Record | None:
         """Return the record once it has ended or expired, or None if it was `known` and is gone.
@@ -99,19 +91,60 @@ class Waiting:
             TimeIsUp: neither happened within `timeout` seconds.
             BrokerkitError: the store cannot be read.
         """
-        ticket = self._register(key, known=known)
-        deadline = self._clock.monotonic() + timeout
+        waiter = self.join({key: known})
         try:
-            while (look := self._next_look(ticket, deadline)) is not None:
-                self._do(look, ticket, deadline)
+            ended = self.next(waiter, self._clock.monotonic() + timeout)
+        finally:
+            self.leave(waiter)
+        if not ended:
+            raise TimeIsUp
+        ((_, answer),) = ended
+        if isinstance(answer, BrokerkitError):
+            raise answer
+        return answer
+
+    # -- waiting for many, by one thread ------------------------------------------------------------------------------
+
+    def join(self, keys: Mapping[str, bool]) -> Waiter:
+        """Begin to wait for records. They are looked for while the thread is in `next`, or anybody else waits.
+
+        Args:
+            keys: which, and whether there was a record, so that its absence means a loss.
+        """
+        with self._lock:
+            self._sweep()
+            self._arrivals += 1
+            waiter = Waiter(self._lock, self._arrivals, keys.items())
+            self._waiters[waiter] = None
+            for key, ticket in waiter.tickets.items():
+                self._tickets.setdefault(key, []).append(ticket)
+            self._rhythm.hurry()
+            if self._leader is not None:
+                self._leader.condition.notify_all()
+        return waiter
+
+    def next(self, waiter: Waiter, deadline: float) -> list[tuple[str, Answer]]:
+        """Wait until any of the waiter's records has ended, expired or is gone; return all that have, not told before.
+
+        Looks at least once for each, whatever the deadline; returns nothing when that has passed.
+        """
+        try:
+            while (look := self._next_look(waiter, deadline)) is not None:
+                self._do(look, waiter, deadline)
         finally:
             with self._lock:
-                self._unregister(ticket)
-        if not ticket.done:
-            raise TimeIsUp
-        if isinstance(ticket.outcome, BrokerkitError):
-            raise ticket.outcome
-        return ticket.outcome
+                self._pass_on(waiter)
+                ended = waiter.fetch()
+        return ended
+
+    def leave(self, waiter: Waiter) -> None:
+        """Stop waiting; idempotent."""
+        with self._lock:
+            self._leave(waiter)
+
+    def abandon(self, waiter: Waiter) -> None:
+        """Stop waiting soon. Takes no lock: for finalizers, which may run while this thread holds it."""
+        self._abandoned.append(waiter)
 
     def stored(self, record: Record) -> None:
         """Tell waiters of a record that this process has just stored."""
@@ -123,93 +156,107 @@ class Waiting:
     def gone(self, key: str) -> None:
         """Tell waiters that this process has just deleted the record."""
         with self._lock:
-            for ticket in self._tickets.get(key, ()):
-                _finish(ticket, None)
+            for ticket in list(self._tickets.get(key, ())):
+                self._finish(ticket, None)
 
     def fail(self, error: BrokerkitError) -> None:
         """End all waiting with an error."""
         with self._lock:
-            for tickets in self._tickets.values():
-                for ticket in tickets:
-                    _finish(ticket, error)
+            for ticket in [ticket for tickets in self._tickets.values() for ticket in tickets]:
+                self._finish(ticket, error)
 
     def waiters(self) -> int:
         """Return how many tickets there are."""
         with self._lock:
+            self._sweep()
             return sum(map(len, self._tickets.values()))
 
     # -- who looks, and when -----------------------------------------------------------------------------------------
 
-    def _register(self, key: str, *, known: bool) -> _Ticket:
-        ticket = _Ticket(key, known, threading.Condition(self._lock))
-        with self._lock:
-            self._tickets.setdefault(key, []).append(ticket)
-            self._rhythm.hurry()
-            if self._leader is not None:
-                self._leader.condition.notify_all()
-        return ticket
+    def _sweep(self) -> None:
+        while self._abandoned:
+            self._leave(self._abandoned.popleft())
 
-    def _unregister(self, ticket: _Ticket) -> None:
+    def _leave(self, waiter: Waiter) -> None:
+        self._waiters.pop(waiter, None)
+        for ticket in list(waiter.tickets.values()):
+            ticket.done = True
+            self._remove(ticket)
+        waiter.tickets.clear()
+        self._pass_on(waiter)
+
+    def _remove(self, ticket: Ticket) -> None:
         tickets = self._tickets[ticket.key]
         tickets.remove(ticket)
         if not tickets:
             del self._tickets[ticket.key]
             self._seen.pop(ticket.key, None)
-        if self._leader is ticket:
+
+    def _pass_on(self, waiter: Waiter) -> None:
+        if self._leader is waiter:
             # only a sleeping thread needs to be called; one that is awake sees for itself that nobody leads
-            everybody = (t for tickets in self._tickets.values() for t in tickets)
-            self._lead(next((t for t in everybody if t.asleep and not t.done), None))
+            self._lead(next((w for w in self._waiters if w.asleep and not w.ended), None))
 
-    def _lead(self, ticket: _Ticket | None) -> None:
-        self._leader = ticket
-        self._covered = frozenset()
-        if ticket is not None:
-            ticket.condition.notify_all()
+    def _lead(self, waiter: Waiter | None) -> None:
+        self._leader = waiter
+        self._covered, self._covered_up_to = frozenset(), 0
+        if waiter is not None:
+            waiter.condition.notify_all()
 
-    def _next_look(self, ticket: _Ticket, deadline: float) -> _Look | None:
+    def _next_look(self, waiter: Waiter, deadline: float) -> _Look | None:
         """Sleep until it is this thread's turn to look, and return at what; None if it need not wait any longer."""
         with self._lock:
-            while not ticket.done:
+            self._sweep()
+            while not waiter.ended:
                 now = self._clock.monotonic()
                 left = deadline - now
-                if left <= 0 and ticket.looked:
+                if left <= 0 and not waiter.unlooked:
                     return None
                 if self._leader is None:
-                    self._lead(ticket)
-                if self._leader is ticket:
+                    self._lead(waiter)
+                if self._leader is waiter:
                     pause = min(self._rhythm.next_look - now, left)
                     if pause <= 0:
                         return self._take_all()
-                    self._sleep(ticket, pause)
-                elif left <= 0 or (self._watch is not None and ticket.key not in self._covered):
-                    return self._take([ticket.key])
+                    self._sleep(waiter, pause)
+                elif left <= 0:
+                    return self._take([key for key, ticket in waiter.tickets.items() if not ticket.looked])
+                elif uncovered := self._uncovered(waiter):
+                    return self._take(uncovered)
                 else:
-                    self._sleep(ticket, left)
+                    self._sleep(waiter, left)
             return None
+
+    def _uncovered(self, waiter: Waiter) -> Sequence[str]:
+        """Return keys that the leader's present call does not know, if that may block."""
+        if self._watch is None or waiter.number <= self._covered_up_to:
+            return ()
+        return [key for key in waiter.tickets if key not in self._covered]
 
     def _take_all(self) -> _Look:
         self._rhythm.fresh = False
-        self._covered = frozenset(self._tickets)
+        self._covered, self._covered_up_to = frozenset(self._tickets), self._arrivals
         return self._take(self._tickets)
 
-    def _take(self, keys: Sequence[str] | Mapping[str, object]) -> _Look:
+    def _take(self, keys: Collection[str]) -> _Look:
         return {key: [(ticket, ticket.known) for ticket in self._tickets[key]] for key in keys}
 
-    def _sleep(self, ticket: _Ticket, seconds: float) -> None:
-        ticket.asleep = True
+    def _sleep(self, waiter: Waiter, seconds: float) -> None:
+        waiter.asleep = True
         try:
-            self._clock.wait(ticket.condition, min(seconds, _LONGEST_SLEEP))
+            self._clock.wait(waiter.condition, min(seconds, _LONGEST_SLEEP))
         finally:
-            ticket.asleep = False
+            waiter.asleep = False
 
     # -- looking, outside the lock -----------------------------------------------------------------------------------
 
-    def _do(self, look: _Look, ticket: _Ticket, deadline: float) -> None:
+    def _do(self, look: _Look, waiter: Waiter, deadline: float) -> None:
         left = deadline - self._clock.monotonic()
         patience = min(self._patience, max(left, _LEAST_LOOK))
         with self._lock:
-            if ticket.done:
+            if waiter.ended:
                 return  # else it would watch for a change of what has ended
+            look = {key: tickets for key, tickets in look.items() if key in self._tickets}
             seen = {key: self._seen[key].record for key in look if key in self._seen}
             unread = [key for key, tickets in look.items() if key not in seen or any(not t.looked for t, _ in tickets)]
         if self._watch is None:
@@ -223,15 +270,13 @@ class Waiting:
             progress = False
             for key, answer in answers.items():
                 if isinstance(answer, BrokerkitError) and answer.retryable and patience < self._patience:
-                    # its time was too short to say that the store is down for everybody
-                    if isinstance(answer, OperationTimeout):
-                        ticket.looked = True  # and if that was all its time, then its time is up
-                    else:
-                        _finish(ticket, answer)
+                    self._fail_one(waiter, answer)  # its time was too short to say that the store is down for everybody
                 else:
                     progress |= self._hand_out(key, answer, look[key])
-            if self._watch is None and self._leader is ticket:
-                self._rhythm.looked(self._clock.monotonic(), progress=progress)
+            if self._leader is waiter and self._watch is None:
+                self._rhythm.looked(self._clock.monotonic(), len(look), progress=progress)
+            elif self._leader is waiter and not unread:
+                self._rhythm.woken(self._clock.monotonic(), len(look))
 
     def _watched(self, watch: Watch, seen: Mapping[str, Record | None], timeout: float) -> Sequence[str]:
         try:
@@ -241,23 +286,22 @@ class Waiting:
                 raise
             # the connection broke: read all, with repeats, since the record may have come in the gap
             with self._lock:
-                self._rhythm.looked(self._clock.monotonic(), progress=False)
+                self._rhythm.looked(self._clock.monotonic(), len(seen), progress=False)
             return list(seen)
 
-    def _answers(self, keys: Sequence[str], patience: float) -> Mapping[str, Record | BrokerkitError | None]:
-        """Read keys; an error that is no matter of time is looked for key by key, as it may concern one of them only."""
+    def _answers(self, keys: Sequence[str], patience: float) -> Mapping[str, Answer]:
+        """Read keys; an error that is no matter of time is looked for by halves, as it may concern one of them only."""
         try:
-            return dict(zip(keys, self._read(keys, patience), strict=True))
+            return self._read(keys, patience)
         except BrokerkitError as error:
             if error.retryable or len(keys) == 1:
                 return dict.fromkeys(keys, error)
-        return {key: self._answers([key], patience)[key] for key in keys}
+        half = len(keys) // 2
+        return {**self._answers(keys[:half], patience), **self._answers(keys[half:], patience)}
 
     # -- handing out; callers hold the lock --------------------------------------------------------------------------
 
-    def _hand_out(
-        self, key: str, answer: Record | BrokerkitError | None, tickets: Sequence[tuple[_Ticket, bool]]
-    ) -> bool:
+    def _hand_out(self, key: str, answer: Answer, tickets: Sequence[tuple[Ticket, bool]]) -> bool:
         """Give an answer to tickets, and tell whether any is done by it."""
         ended = isinstance(answer, BrokerkitError) or (answer is not None and self._note_seen(key, answer))
         if answer is None and key in self._tickets:
@@ -266,9 +310,9 @@ class Waiting:
             # also those who came since the look began: what is noted as seen is not told again
             tickets = [(ticket, True) for ticket in self._tickets.get(key, ())]
         for ticket, known in tickets:
-            ticket.looked = True
+            ticket.look()
             if ended or (answer is None and known):
-                _finish(ticket, answer)
+                self._finish(ticket, answer)
             elif answer is not None:
                 ticket.known = True
         return any(ticket.done for ticket, _ in tickets)
@@ -284,31 +328,14 @@ class Waiting:
             self._seen[key] = _Seen(record, ended)
         return ended
 
+    def _fail_one(self, waiter: Waiter, error: BrokerkitError) -> None:
+        for ticket in list(waiter.tickets.values()):
+            if isinstance(error, OperationTimeout):
+                ticket.look()  # and if that was all its time, then its time is up
+            else:
+                self._finish(ticket, error)
 
-@dataclass(slots=True)
-class _Rhythm:
-    """When the leader looks next: soon after something happened, ever later while nothing does."""
-
-    next_look: float = field(default=float("-inf"))
-    pause: float = _FIRST_PAUSE
-    fresh: bool = False  # somebody came since the last look began
-
-    def hurry(self) -> None:
-        """Somebody came: look at once."""
-        self.next_look = float("-inf")
-        self.pause = _FIRST_PAUSE
-        self.fresh = True
-
-    def looked(self, now: float, *, progress: bool) -> None:
-        """A look ended."""
-        if self.fresh:
-            return
-        self.next_look = now + self.pause
-        self.pause = max(self.pause / 2, _FIRST_PAUSE) if progress else min(self.pause * _GROWTH, _LAST_PAUSE)
-
-
-def _finish(ticket: _Ticket, outcome: Record | BrokerkitError | None) -> None:
-    if not ticket.done:
-        ticket.done = True
-        ticket.outcome = outcome
-        ticket.condition.notify_all()
+    def _finish(self, ticket: Ticket, answer: Answer) -> None:
+        if not ticket.done:
+            ticket.end(answer)
+            self._remove(ticket)

@@ -40,6 +40,8 @@ __all__ = [
     "SupportsDepth",
     "SupportsEvictionCheck",
     "SupportsFanout",
+    "SupportsParts",
+    "SupportsRequester",
     "SupportsWait",
     "Transport",
 ]
@@ -133,7 +135,8 @@ class Receiver(ABC):
     ) -> tuple[Sequence[Received], Sequence[Received]]:
         """Ack finished deliveries and claim new ones, in one round trip where the server can.
 
-        Returns at once when any message is due, with at most `limit`; else waits for up to `timeout`, which may be 0.
+        Returns at once when any message is due, with at most `limit`; else waits for up to `timeout`, which may be 0: it
+        looks once at least, for half a second where it must, and raises if it could not look at all.
         Each claim is atomic: taken from the ready ones and recorded with deadline and receipt in one step. Leases that
         have ended are reclaimed here, oldest first. Over several queues the order is fair: each gets its turn.
 
@@ -268,6 +271,45 @@ class SupportsWait(ABC):
     @abstractmethod
     def wait(self, seen: Mapping[str, Record | None], *, timeout: float) -> Sequence[str]:
         """Wait until a record differs from what was `seen`, and return the keys that changed; empty on time-out."""
+
+
+class SupportsParts(ABC):
+    """A store of several servers, each of which has its part of the keys: one that is away must not hold up the others."""
+
+    @abstractmethod
+    def get_parts(self, keys: Sequence[str], *, timeout: float) -> Sequence[Record | Exception | None]:
+        """As `ResultBackend.get`, with the client's error in the place of each record whose server failed."""
+
+
+class SupportsRequester(ABC):
+    """A store whose results go to whoever asked for them (`readers="requester"`): its ids say to whom.
+
+    Without I/O. Any store of the same server takes any such id, and brings the record to its requester.
+    """
+
+    @abstractmethod
+    def own_id(self, id: str) -> str:  # noqa: A002 - the word of the API
+        """Return the id under which this process can read a result: made of a text, or itself if it is one already.
+
+        Raises:
+            NotRequester: it is another process's.
+        """
+
+    @abstractmethod
+    def check_id(self, id: str) -> None:  # noqa: A002
+        """Refuse an id that does not say whose it is.
+
+        Raises:
+            InvalidName: and the text says where to take one from.
+        """
+
+    @abstractmethod
+    def check_reader(self, id: str) -> None:  # noqa: A002
+        """Refuse an id whose result this process cannot read.
+
+        Raises:
+            NotRequester: it is another process's.
+        """
 
 
 class SupportsEvictionCheck(ABC):

@@ -55,7 +55,8 @@ class Lease:
     """The exclusive claim on a delivery.
 
     Attributes:
-        scope: "message", it ends at its own deadline; "connection", it lives as long as the consumer's connection.
+        scope: "message", it ends at its own deadline; "connection", the consumer's connection holds it, and it ends with that.
+            Where `Redelivery.lease_end` is a number, the plugin ends it at its deadline all the same.
         min: the shortest visibility timeout, in seconds.
         max: the longest, in seconds.
         max_hold: how long one delivery may be held over all extensions, in seconds; None for no bound.
@@ -80,7 +81,7 @@ class Redelivery:
     Attributes:
         release: it was released without a delay.
         close: its receiver was closed cleanly.
-        lease_end: after the end of its lease.
+        lease_end: after the end of its lease; None: it has none of its own (scope "connection").
         kill: its process was killed, counted from the end of the lease (scope "message") or from the death.
     """
 
@@ -124,14 +125,15 @@ class Fanout:
         durable: a bound queue keeps its copies while its consumer is away.
         patterns: AMQP topic patterns are matched.
         copies: how many copies a queue gets that is bound by several matching patterns.
-        overflow: what a bounded queue does: "gap", drops the oldest and says how many.
+        overflow: what a bounded queue does when it is full: "gap", drops the oldest copy and says how many; "refuse", takes no
+            more: the publisher is told, and what other queues got of that publish they keep.
         vanish: seconds after its `expires` within which an unused queue is gone; None if it never goes by itself.
     """
 
     durable: bool
     patterns: bool
     copies: Literal["one", "each"]
-    overflow: Literal["gap"]
+    overflow: Literal["gap", "refuse"]
     vanish: float | None
 
 
@@ -241,6 +243,8 @@ class ResultCapabilities:
         product: what runs behind it, for people.
         shared: as in `Capabilities`.
         embedded: as in `Capabilities`.
+        readers: who may read a result: "any", whoever has its id; "requester", only the process that made the id, and its
+            time to live begins when that receives it.
         wait: "push", a waiter is woken by the store; "poll", the core looks, all awaited keys in one get.
         expires: whether records have a time to live.
         ttl_late: seconds after its time to live within which a record reads as gone.
@@ -255,6 +259,7 @@ class ResultCapabilities:
     product: str
     shared: Literal["process", "host", "network"]
     embedded: bool
+    readers: Literal["any", "requester"]
     wait: Literal["push", "poll"]
     expires: Literal[True] | Missing
     ttl_late: float

@@ -87,17 +87,19 @@ class Consumer:
             Closed: the consumer was closed.
         """
         seconds = self._broker.options.timeout if timeout is None else timeout
-        deadline = self._clock.monotonic() + seconds
+        now = self._clock.monotonic()
+        deadline = now + seconds
         while True:
             try:
                 received = self._buffer.popleft()
             except IndexError:
                 if not self._fetch(deadline):
                     return None
-                continue
-            delivery = self._hand_over(received)
-            if delivery is not None:
-                return delivery
+            else:
+                delivery = self._hand_over(received, now)
+                if delivery is not None:
+                    return delivery
+            now = self._clock.monotonic()
 
     def __iter__(self) -> Iterator[Delivery]:
         """Yield deliveries until `stop` or `close`. Waits out lost connections; other errors end the loop."""
@@ -216,16 +218,17 @@ class Consumer:
 
     def _fetch_now(self, room: int, deadline: float) -> bool:
         leases = self._leases
-        acks = leases.take_finished()
+        finished = leases.take_finished()
+        acks = [delivery.received for delivery in finished]
         left = max(deadline - self._clock.monotonic(), 0.0)
         try:
             claimed, lost = leases.receiver.receive(limit=room, timeout=min(left, _MAX_BLOCK), acks=acks)
         except Exception as error:  # noqa: BLE001 - the table decides what it is
-            leases.put_back(acks)
+            leases.put_back(finished)
             translated = self._broker.caller.translate(error, f"receive from {', '.join(map(repr, self.queues))}")
         else:
             self._failures = 0
-            leases.acked(acks, lost)
+            leases.acked(finished, lost)
             if claimed:
                 leases.hold(claimed)
                 self._buffer.extend(claimed)
@@ -246,11 +249,11 @@ class Consumer:
         sleep(self._clock, seconds)
         return True
 
-    def _hand_over(self, received: Received) -> Delivery | None:
+    def _hand_over(self, received: Received, now: float) -> Delivery | None:
         """Return a delivery for a claim, or None if it does not reach the handler."""
         if received not in self._leases.held:
             return None  # its lease was lost while it waited in the buffer
-        if received.deadline <= self._clock.monotonic():  # after a freeze we may be here before who tends the leases
+        if received.deadline <= now:  # after a freeze we may be here before who tends the leases
             if self._leases.drop(received):
                 self._tell_lost(received, None, "its time passed")
             return None

@@ -35,6 +35,7 @@
     │   ├── ResultTooLarge        found before any I/O
     │   ├── AlreadyFinal          a final result is there, and is kept
     │   ├── MalformedResult
+    │   ├── NotRequester          only the process that asked for it can read it
     │   └── RemoteFailure         the remote handler failed
     ├── SerializationError
     │   ├── EncodeError
@@ -77,6 +78,7 @@ __all__ = [
     "MalformedResult",
     "MessageTooLarge",
     "NotConnected",
+    "NotRequester",
     "OperationTimeout",
     "OutcomeUnknown",
     "PluginBroken",
@@ -260,11 +262,7 @@ class LeaseLost(DeliveryError):
 
 
 class FanoutGap(DeliveryError):
-    """A bounded subscriber queue dropped copies before this consumer could read them.
-
-    Attributes:
-        dropped: how many copies are missing.
-    """
+    """A bounded subscriber queue dropped copies before this consumer could read them; `dropped` says how many."""
 
     def __init__(self, queue: str, dropped: int) -> None:
         super().__init__(queue, dropped)
@@ -284,11 +282,7 @@ class ResultTimeout(ResultError, TimeoutError):
 
 
 class ResultLost(ResultError):
-    """A record that existed is gone before a final result could be read.
-
-    Attributes:
-        reason: "expired", "forgotten", "evicted", or "unknown" where the store cannot tell.
-    """
+    """A record is gone before its end was read; `reason`: expired, forgotten, evicted, requester gone or unknown."""
 
     def __init__(self, key: str, reason: str) -> None:
         super().__init__(key, reason)
@@ -311,14 +305,17 @@ class MalformedResult(ResultError):
     """Something else wrote under our key."""
 
 
+class NotRequester(ResultError):
+    """The result goes to the process that asked for it, and nobody else can read it: here it would never come."""
+
+
 class RemoteFailure(ResultError):
-    """The remote handler failed: `type`, the qualified name of its exception; `remote_traceback`, a text or None."""
+    """The remote handler failed: `type`, its exception's full name; `remote_traceback`, text or None; `exceptions` of a group."""
 
     def __init__(self, type: str, message: str, remote_traceback: str | None = None) -> None:  # noqa: A002 - a field's name
         super().__init__(type, message, remote_traceback)
-        self.type = type
-        self.message = message
-        self.remote_traceback = remote_traceback
+        self.type, self.message, self.remote_traceback = type, message, remote_traceback
+        self.exceptions: tuple[Exception, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}"

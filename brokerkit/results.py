@@ -9,14 +9,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from types import TracebackType
-from typing import Any, Final, cast, final
+from typing import Any, cast, final
 
 from brokerkit import _forks, registry
 from brokerkit._clock import SYSTEM_CLOCK
 from brokerkit._events import Listener
-from brokerkit._failures import MAX_TRACEBACK, allow, capture
+from brokerkit._failures import SMALLER, allow, capture
+from brokerkit._gathering import Completed, Gathering, Waited, asked_for
 from brokerkit._pending import PendingResult
 from brokerkit._reading import ResultReader
 from brokerkit._records import Header, Result, State, encode_record
@@ -29,6 +29,7 @@ from brokerkit.capabilities import ResultCapabilities, require
 from brokerkit.errors import (
     InvalidOption,
     MalformedResult,
+    NotRequester,
     ResultTooLarge,
     nearest,
 )
@@ -37,9 +38,7 @@ from brokerkit.options import ResultOptions, gather, resolve
 from brokerkit.serialization import Codec
 from brokerkit.url import URL
 
-__all__ = ["PendingResult", "Result", "ResultStore", "State", "results"]
-
-_SMALLER_TRACEBACKS: Final = (MAX_TRACEBACK, 4096, 0)
+__all__ = ["Completed", "PendingResult", "Result", "ResultStore", "State", "Waited", "results"]
 
 
 def results(
@@ -59,7 +58,7 @@ def results(
         clock: for tests.
         on_event: is told of repeats; called in the thread that repeats.
         exceptions: classes that remote failures are rebuilt as, by calling them with the original's arguments. Failures
-            of all other classes become a `RemoteFailure`.
+            of all other classes, and of those that do not keep their arguments, become a `RemoteFailure`.
         options: those of `ResultOptions`, and of the engine.
 
     Raises:
@@ -148,11 +147,22 @@ class ResultStore(AbstractContextManager["ResultStore"]):
         """Store a PENDING record, so that from now on a loss can be told from waiting. One that is there is kept.
 
         Args:
-            id: a new unique one by default.
+            id: a new unique one by default. Where only the requester reads, the handle's id says whose it is as well, and
+                whoever stores the result needs that one: see `own_id`.
         """
-        key = new_id(self._caller.clock.time()) if id is None else self._calls.check_key(id)
+        key = self.own_id(new_id(self._caller.clock.time()) if id is None else id)
         self._put(Header(State.PENDING, self._now(), self._ttl), key, if_absent=True)
         return PendingResult(self._reader, key, known=True)
+
+    def own_id(self, id: str) -> str:  # noqa: A002
+        """Return the id under which this store can read a result that it calls `id`. Without I/O.
+
+        It is the same but where only the requester reads a result: there it names the requester's reply queue, too.
+
+        Raises:
+            NotRequester: it names another one.
+        """
+        return self._calls.own_key(id)
 
     def set_state(self, id: str, state: State | str, meta: Any = None) -> bool:  # noqa: A002
         """Store how far a result is, and start its time to live anew. REVOKED is final.
@@ -192,31 +202,29 @@ class ResultStore(AbstractContextManager["ResultStore"]):
         return self._put(Header(State.SUCCESS, self._now(), self._ttl, headers), key, body)
 
     def set_exception(self, id: str, error: BaseException) -> bool:  # noqa: A002
-        """Store a failure for good: the exception's type, message, causes, traceback, and arguments if JSON-able.
+        """Store a failure for good: the exception's type, text, notes, traceback, and arguments if JSON-able.
+
+        The exceptions that it was raised from or that it groups are kept likewise, up to 32 in all. What an engine
+        cannot take in this length is stored in a shorter one.
 
         Returns:
             Whether it was stored; False if a final record is there, which is kept.
         """
         key = self._calls.check_key(id)
-        for limit in _SMALLER_TRACEBACKS:
-            failure = capture(error, max_traceback=limit)
+        for limits in SMALLER:
+            failure = capture(error, limits)
             header = Header(State.FAILURE, self._now(), self._ttl, error=failure)
             try:
                 return self._put(header, key)
             except ResultTooLarge:  # better a failure with less to read than none
                 continue
-        return self._put(replace(header, error={"type": failure["type"], "message": ""}), key)
+        return self._put(header._replace(error={"type": failure["type"], "message": ""}), key)
 
     def forget(self, *ids: str) -> None:
         """Delete records, final or not; nothing happens where there is none. Who waits for one gets `ResultLost`."""
         keys = list(dict.fromkeys(self._calls.check_key(id) for id in ids))  # noqa: A001
-        if not keys:
-            return
-        for key in keys:
-            self._reader.forgetting(key)  # before: a server may wake its waiters before it answers us
-        self._calls.delete(keys)
-        for key in keys:
-            self._reader.forgotten(key)
+        if keys:
+            self._reader.forget(keys)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -225,9 +233,10 @@ class ResultStore(AbstractContextManager["ResultStore"]):
 
         Raises:
             MalformedResult: something else wrote under this id.
+            NotRequester: only the process that asked for it can read it.
         """
         (result,) = self.get_many([id])
-        if isinstance(result.problem, MalformedResult):
+        if result.problem is not None and isinstance(result.problem, MalformedResult | NotRequester):
             raise result.problem
         return result
 
@@ -239,9 +248,59 @@ class ResultStore(AbstractContextManager["ResultStore"]):
         return [found[key] for key in asked]
 
     def pending(self, id: str) -> PendingResult:  # noqa: A002
-        """Return a handle to wait with, without I/O. Prefer `reserve` where the work is given out."""
+        """Return a handle to wait with, without I/O. Prefer `reserve` where the work is given out.
+
+        Raises:
+            NotRequester: only the process that asked for it can read it.
+        """
         key = self._calls.check_key(id)
+        if (problem := self._calls.problem_of_reading(key)) is not None:
+            raise problem
         return PendingResult(self._reader, key, known=self._reader.is_known(key))
+
+    # -- waiting for many ----------------------------------------------------------------------------------------------
+
+    def wait_any(
+        self, ids: Iterable[str | PendingResult], timeout: float | None = None, *, propagate: bool = False
+    ) -> Waited:
+        """Wait until at least one result has ended: is final, unreadable or lost.
+
+        One look covers all ids, however many; nothing is missed between two calls. Without ids it returns at once.
+
+        Args:
+            ids: ids and handles of this store; each counts once.
+            timeout: seconds, from 0; `options.timeout` by default; `math.inf` for as long as it takes. Looks at least once.
+            propagate: True to raise the first failure or loss that is found, as `PendingResult.result` does.
+
+        Returns:
+            What has ended, and the ids that have not: all of them if the time is up.
+
+        Raises:
+            InvalidName, InvalidOption: something is no id, or no timeout, or a handle of another store.
+            NotRequester: only the process that asked for one of them can read it.
+            TransportError: the store cannot be read.
+            Closed: the store was closed, maybe meanwhile.
+        """
+        return self._gather(ids, timeout, propagate=propagate).collect(whole=False)
+
+    def wait_all(
+        self, ids: Iterable[str | PendingResult], timeout: float | None = None, *, propagate: bool = False
+    ) -> Waited:
+        """Wait until all results have ended, or the time is up. Else as `wait_any`; what is left is in `Waited.waiting`."""
+        return self._gather(ids, timeout, propagate=propagate).collect(whole=True)
+
+    def as_completed(
+        self, ids: Iterable[str | PendingResult], timeout: float | None = None, *, propagate: bool = False
+    ) -> Completed:
+        """Return an iterator over results as they end, each once; those that have ended come first.
+
+        A result that failed, was revoked, lost or cannot be read is handed out as well, and says so. Arguments and errors
+        are as for `wait_any`, but the time runs from this call, and the iterator raises when it is up.
+
+        Raises:
+            ResultTimeout: from the iterator, once all that ended in time was handed out.
+        """
+        return Completed(self._gather(ids, timeout, propagate=propagate))
 
     def close(self, timeout: float | None = None) -> None:
         """Let go of all connections; idempotent. Whoever waits gets `Closed`."""
@@ -259,6 +318,9 @@ class ResultStore(AbstractContextManager["ResultStore"]):
         raise TypeError("a ResultStore holds connections and is not pickled; send its URL and connect there")
 
     # -- how ---------------------------------------------------------------------------------------------------------
+
+    def _gather(self, ids: Iterable[str | PendingResult], timeout: float | None, *, propagate: bool) -> Gathering:
+        return Gathering(self._reader, asked_for(self._reader, ids), timeout=timeout, propagate=propagate)
 
     def _put(self, header: Header, key: str, body: bytes = b"", *, if_absent: bool = False) -> bool:
         value = encode_record(header, body)

@@ -11,12 +11,14 @@ import pytest
 
 from brokerkit.bench import measuring
 from brokerkit.bench.cells import CELLS, Cell, Entrant, Sample, WorkNotDone, bodies
-from brokerkit.bench.contract import find
+from brokerkit.bench.contract import Extra, find
 from brokerkit.bench.deep import Depths, depths
 from brokerkit.bench.imports import Import, imports
+from brokerkit.bench.kombu_peer import Kombu
 from brokerkit.bench.measuring import Figures, Run, Settings
 from brokerkit.bench.ours import Ours
 from brokerkit.bench.report import Report
+from brokerkit.bench.result_cells import CeleryResults, OurResults, result_cells
 from brokerkit.cli import app, exits
 from brokerkit.cli.figures import markdown_page
 from brokerkit.errors import PluginBroken, UnknownScheme
@@ -102,6 +104,7 @@ def benchmark(*goals):
         modes=("SLOW", "FAST"),
         driver="list",
         peer="peer",
+        where="in one list each",
         goals=goals,
         modules=("json",),
         url=lambda folder, mode: f"memory://{mark}/{folder.name}",
@@ -269,8 +272,51 @@ def test_the_page_says_what_was_measured_and_how_far_to_trust_it():
         "interleaved",
         "memory 1",
         "| brokerkit SLOW | 2.0 | 500.0 | 3 |",
+        "ran in one list each",
+        "was 1.22 times the slowest",
     ):
         assert told in page, page
+
+
+def test_a_store_of_results_alone_has_its_extra_cells_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(measuring, "imports", lambda names: [])
+    brought = benchmark(goal(cell="x", versus="peer", value=2), goal(cell="send", versus="peer", value=2))
+    brought.modes, brought.rivals = (), lambda mode: []
+    brought.extras = [Extra("x", "results: x", "a second", lambda folder: {"brokerkit": 6.0, "peer": 2.0})]
+    measured = Run("x", brought, Settings(rounds=2), tmp_path, lambda text: None).measure()
+    machine = {"when": "today", "processor": "2 × X", "system": "Linux", "python": "3", "load": "0"}
+    report = Report(brought, Settings(rounds=2), measured, machine=machine, versions={})
+    assert [(judged.cell, judged.measured, judged.met) for judged in report.goals] == [("x", 3.0, True)]
+    page = markdown_page(report, "brokerkit bench x")
+    assert "| results: x | a second | 6 | peer | 2 | 3 |" in page
+    assert "messages a second" not in page
+
+
+def test_kombu_does_each_cell(tmp_path):
+    kombu = Kombu(lambda folder: f"memory://{uuid.uuid4().hex}", exchange=True)
+    kombu.open(tmp_path)
+    for one in CELLS:
+        if one.fit(kombu):
+            sample = one.work(Entrant(kombu, None, tmp_path, lambda: kombu), bodies(120, 20))
+            assert sample.messages == 120
+    kombu.send(b"x")
+    assert kombu.receive(30) == b"x"
+    assert kombu.receive(0.01) is None
+    kombu.close()
+
+
+def test_the_cells_of_results_compare_those_who_can(tmp_path):
+    url = f"memory://{uuid.uuid4().hex}"
+    ours = OurResults(lambda folder: url)
+    celery = CeleryResults(lambda folder: f"file://{folder}")
+    celery.waits = False
+    cells = {one.name: one.turn(tmp_path) for one in result_cells(ours, celery)}
+    assert {name: set(figures) for name, figures in cells.items()} == {
+        "store": {"brokerkit", "Celery"},
+        "fetch": {"brokerkit", "Celery"},
+        "wait": {"brokerkit"},
+    }
+    assert all(figure > 0 for figures in cells.values() for figure in figures.values())
 
 
 def test_an_unknown_benchmark_names_the_others(capsys):

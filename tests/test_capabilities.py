@@ -63,6 +63,7 @@ RESULTS = ResultCapabilities(
     product="pigeon 1.0",
     shared="host",
     embedded=True,
+    readers="any",
     wait="poll",
     expires=Absent("not built"),
     ttl_late=1.0,

@@ -130,7 +130,8 @@ def test_kombu_serves_for_its_registries_alone() -> None:
 
 
 _SUITE = {"brokerkit_conformance", "brokerkit.servers"}
-_BENCH = {"brokerkit", "brokerkit.results", "brokerkit.servers", "brokerkit.bench.ours"}
+_BENCH = {"brokerkit", "brokerkit.results", "brokerkit.servers"}
+_BENCH |= {f"brokerkit.bench.{name}" for name in ("contract", "kombu_peer", "ours", "result_cells")}
 
 
 def test_a_plugin_imports_only_the_contract() -> None:
@@ -140,7 +141,7 @@ def test_a_plugin_imports_only_the_contract() -> None:
         own = (module_of(path) or "").partition(".")[0]
         ours = {name for name in imports(path) if name.partition(".")[0].startswith("brokerkit")}
         # the harness is imported by the suite alone, and the benchmark by its command, which measures all of brokerkit
-        apart = {"conformance": _SUITE, "foreign": _SUITE, "harness": _SUITE}
+        apart = dict.fromkeys(("conformance", "detours", "foreign", "harness"), _SUITE)
         apart |= dict.fromkeys(("bench", "bench_extras", "bench_rivals"), _BENCH)
         allowed = CONTRACT | apart.get(path.stem, set())
         assert {name for name in ours if name.partition(".")[0] != own} <= allowed, shown(path)

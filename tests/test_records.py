@@ -268,7 +268,8 @@ def test_the_chain_of_causes_is_kept():
     with pytest.raises(KeyError) as caught:
         chained()
     outer = read_failure(caught.value, Plain).error
-    middle = outer.__cause__
+    middle = outer.__context__  # not its cause: it was raised while that was handled
+    assert (outer.__cause__, outer.__suppress_context__) == (None, False)
     assert (outer.type, type(middle), middle.args) == ("KeyError", Plain, ("middle",))
     innermost = middle.__cause__
     assert (innermost.type, innermost.__cause__) == ("ValueError", None)

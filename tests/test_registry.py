@@ -130,7 +130,10 @@ def test_an_unknown_scheme_lists_what_is_installed_and_suggests_the_nearest(inst
     assert "no result backend serves memroy://; did you mean 'memory'?" in refusal("memroy://", "result_backend")
 
 
-def test_a_scheme_of_ours_that_is_not_installed_names_the_package_to_install() -> None:
+def test_a_scheme_of_ours_that_is_not_installed_names_the_package_to_install(install: Install) -> None:
+    install("brokerkit-rabbitmq", {"hides-the-real-one": "a:A"})
+    install("brokerkit-sqs", {"hides-the-real-one-too": "a:A"})
+    install("brokerkit-memcached", results={"hides-the-real-one": "a:A"})
     for text, kind, extra in (
         ("amqp://h", "transport", "rabbitmq"),
         ("pyamqp://h", "transport", "rabbitmq"),

@@ -1,12 +1,13 @@
 """What a plugin brings to be measured: its rivals and its goals.
 
-The entry point group `brokerkit.benchmarks` holds a `Benchmark` under the name that `brokerkit bench NAME` takes. These are
-protocols: a plugin imports nothing from here.
+The entry point group `brokerkit.benchmarks` holds a `Benchmark` under the name that `brokerkit bench NAME` takes. `kombu_peer`
+and `result_cells` have rivals that most engines share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias
@@ -70,11 +71,12 @@ class Contender(Protocol):
         ...
 
 
-class Goal(Protocol):
+@dataclass(frozen=True, slots=True)
+class Goal:
     """One goal, of a cell at 1 KiB.
 
     Attributes:
-        cell: its name, as in `cells`, or "latency", "deep", "import".
+        cell: its name, as in `cells`, or "latency", "deep", "import", or that of an `Extra`.
         mode: of the engine; None for all.
         versus: the contender that brokerkit is compared with; empty for a figure of its own.
         bound: "at least" or "at most".
@@ -82,41 +84,29 @@ class Goal(Protocol):
             clients of brokers `import brokerkit` loads.
     """
 
-    @property
-    def cell(self) -> str: ...  # noqa: D102 - see Attributes
-    @property
-    def mode(self) -> str | None: ...  # noqa: D102
-    @property
-    def versus(self) -> str: ...  # noqa: D102
-    @property
-    def bound(self) -> Literal["at least", "at most"]: ...  # noqa: D102
-    @property
-    def value(self) -> float: ...  # noqa: D102
+    cell: str
+    mode: str | None
+    versus: str
+    bound: Literal["at least", "at most"]
+    value: float
 
 
-class Extra(Protocol):
+@dataclass(frozen=True, slots=True)
+class Extra:
     """A cell that one engine has beside those of all.
 
     Attributes:
         name: what goals refer to.
         title: for people.
         unit: of its figures, for people.
+        turn: measures all its contenders once, and returns their figures by name; brokerkit's own is "brokerkit". It is given
+            a folder for all extra cells of the run, in the one that all contenders' folders are in.
     """
 
-    @property
-    def name(self) -> str: ...  # noqa: D102 - see Attributes
-    @property
-    def title(self) -> str: ...  # noqa: D102
-    @property
-    def unit(self) -> str: ...  # noqa: D102
-
-    def turn(self, folder: Path, /) -> Mapping[str, float]:
-        """Measure all its contenders once, and return their figures by name; brokerkit's own is "brokerkit".
-
-        Args:
-            folder: for all extra cells of the run, in the one that all contenders' folders are in.
-        """
-        ...
+    name: str
+    title: str
+    unit: str
+    turn: Callable[[Path], Mapping[str, float]]
 
 
 class Benchmark(Protocol):
@@ -124,9 +114,11 @@ class Benchmark(Protocol):
 
     Attributes:
         title: the engine's name, for people.
-        modes: in the order of the report; the first is the default mode.
+        modes: in the order of the report; the first is the default mode. A store of results alone has none: only its
+            `extras` are measured.
         driver: the name of the contender that is the raw driver.
         peer: the name of the contender that does brokerkit's job.
+        where: what the contenders ran on, to follow "all contenders ran": "on files of their own on one disk".
         goals: what brokerkit shall reach.
         modules: modules whose time to import is compared with brokerkit's.
 
@@ -137,6 +129,7 @@ class Benchmark(Protocol):
     modes: Sequence[str]
     driver: str
     peer: str
+    where: str
     goals: Sequence[Goal]
     modules: Sequence[str]
 

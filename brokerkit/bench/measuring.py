@@ -22,6 +22,7 @@ _WARM_UP: Final = 200
 _LEAST: Final = 50
 _MOST: Final = 20_000
 _STEP: Final = 50
+_QUICK: Final = 0.1  # seconds of `budget` below which the warm-up is short, too
 _SLICES: Final = 4
 """Turns of the contenders within one cell of one round: a disk that is slow for a moment is slow for all."""
 
@@ -107,11 +108,13 @@ class Run:
             for entrant in entrants:
                 if entrant.contender.note:
                     self.figures.notes[entrant.name] = entrant.contender.note
-            self._cells(entrants, warm_up=True)
+            if entrants:
+                self._cells(entrants, warm_up=True)
             for number in range(self._settings.rounds):
                 self._tell(f"round {number + 1} of {self._settings.rounds}")
-                self._cells(turned(entrants, number), warm_up=False)
-                self._latency(turned(entrants, number))
+                if entrants:
+                    self._cells(turned(entrants, number), warm_up=False)
+                    self._latency(turned(entrants, number))
                 self._extras()
         if self._settings.deep:
             self._deep()
@@ -156,7 +159,7 @@ class Run:
     def _cell(self, cell: Cell, size: int, entrant: Entrant, *, warm_up: bool) -> None:
         key = (cell.name, size, entrant.name)
         if warm_up:
-            sample = cell.work(entrant, bodies(_WARM_UP, size))
+            sample = cell.work(entrant, bodies(_LEAST if self._settings.budget < _QUICK else _WARM_UP, size))
             fitting = int(sample.rate * self._settings.budget / _SLICES) // _STEP * _STEP
             self._counts[key] = min(max(fitting, _LEAST), _MOST)
         else:

@@ -72,6 +72,7 @@ class Report:
 
     Attributes:
         title: the engine's name.
+        where: what the contenders ran on.
         modes: of the engine, in order.
         contenders: names in the order of the report: driver, peer, brokerkit.
         machine: what it ran on.
@@ -93,6 +94,7 @@ class Report:
         versions: Mapping[str, str],
     ) -> None:
         self.title = brought.title
+        self.where = brought.where
         self.modes = [mode for mode in brought.modes if not settings.modes or mode in settings.modes]
         self.contenders = [brought.driver, brought.peer, BROKERKIT]
         self.machine = dict(machine)
@@ -109,9 +111,9 @@ class Report:
         return [goal for goal in self.goals if not goal.met]
 
     @property
-    def spread(self) -> float:
-        """How many times as fast the fastest turn of a cell was as the slowest; the median of all cells."""
-        return median(max(row.rates) / min(row.rates) for row in self.rows)
+    def spread(self) -> float | None:
+        """How many times as fast the fastest turn of a cell was as the slowest; the median of all cells, if there are any."""
+        return median(max(row.rates) / min(row.rates) for row in self.rows) if self.rows else None
 
     def row(self, cell: str, size: int, mode: str, contender: str) -> Row | None:
         """Return one contender in one cell; None if it was not measured."""
@@ -189,7 +191,12 @@ class Report:
         )
 
     def _measured(self, goal: Goal) -> float | None:
-        mode = goal.mode or self.modes[0]
+        if goal.cell == "import":
+            return next((float(len(one.clients)) for one in self.figures.imports if one.module == BROKERKIT), None)
+        if goal.cell in {extra.name for extra in self.extras}:
+            ours, theirs = self.extra_figure(goal.cell, BROKERKIT), self.extra_figure(goal.cell, goal.versus)
+            return ours / theirs if ours and theirs else None
+        mode = goal.mode or next(iter(self.modes), "")
         if mode not in self.modes:
             return None
         if goal.cell == "latency":
@@ -199,11 +206,6 @@ class Report:
         if goal.cell == "deep":
             ours_deep = [one.ratio for one in self.figures.deep if one.name == f"{BROKERKIT} {mode}"]
             return max(ours_deep, default=None)
-        if goal.cell == "import":
-            return next((float(len(one.clients)) for one in self.figures.imports if one.module == BROKERKIT), None)
-        if goal.cell in {extra.name for extra in self.extras}:
-            ours, theirs = self.extra_figure(goal.cell, BROKERKIT), self.extra_figure(goal.cell, goal.versus)
-            return ours / theirs if ours and theirs else None
         size = _GOAL_SIZE if _GOAL_SIZE in self.settings.sizes else self.settings.sizes[-1]
         return self.ratio(goal.cell, size, mode, goal.versus)
 

@@ -47,12 +47,7 @@ def markdown_page(report: Report, command: str) -> str:
         report: of a run.
         command: what makes it.
     """
-    parts = [
-        _HEAD.format(title=report.title, command=command, rounds=report.settings.rounds, spread=report.spread),
-        "",
-        _about(report),
-        "",
-    ]
+    parts = [*_head(report, command), "", _about(report), ""]
     for mode in report.modes:
         for size in report.settings.sizes:
             columns, rows = _speeds(report, mode, size)
@@ -67,17 +62,26 @@ def markdown_page(report: Report, command: str) -> str:
     return "\n".join(parts).rstrip()
 
 
-_HEAD = """# Benchmarks: {title}
+_SPEEDS = """The figures are messages a second, with microseconds of the client's processor time a message in brackets; all
+are medians. Each cell ran in four turns a round, checked the number of messages and the bytes of their bodies, and that the
+queue was empty once all was acked; bodies are bytes, so no serializer is measured."""
 
-Made by `{command} --markdown`, {rounds} rounds. The figures are messages a second, with microseconds of the client's
-processor time a message in brackets; all are medians.
+_TRUST = """How far to trust them: all contenders ran {where},
+interleaved in one run, doing the same work after a warm-up; Python's garbage collector was on, as in users' programs.
+**The ratios and the processor time are the figures to use**; the others depend on this machine and on what else it
+did{moved}."""
 
-How far to trust them: all contenders ran interleaved in one run, four turns in each cell of each round, on files of their
-own on one disk, with the same bodies, after a warm-up; Python's garbage collector was on, as in users' programs. Each cell
-checked the number of messages and the bytes of their bodies, and that the queue was empty once all was acked. **The ratios
-and the processor time are the figures to use**; messages a second depend on this machine and on what else it did, and moved
-from turn to turn: the fastest turn of a cell was {spread:.2f} times the slowest, in the median.
-Bodies are bytes, so no serializer is measured."""
+_MOVED = ", and moved from turn to turn: the fastest\nturn of a cell was {:.2f} times the slowest, in the median"
+
+
+def _head(report: Report, command: str) -> Iterator[str]:
+    yield f"# Benchmarks: {report.title}"
+    yield ""
+    yield f"Made by `{command} --markdown`, {report.settings.rounds} rounds; [how it measures](../benchmarks.md)."
+    if report.rows:
+        yield _SPEEDS
+    yield ""
+    yield _TRUST.format(where=report.where, moved=_MOVED.format(report.spread) if report.spread else "")
 
 
 def _about(report: Report) -> str:

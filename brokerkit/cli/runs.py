@@ -65,7 +65,7 @@ def bench(
     deep: Annotated[bool, typer.Option("--deep", help="Measure claims with a million messages waiting, too.")] = False,
     folder: Annotated[Path | None, typer.Option(help="On the disk to be measured.", show_default="temporary")] = None,
     json: Json = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print a page for docs/benchmarks.md.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a page for docs/benchmarks.")] = False,
     debug: Debug = False,
 ) -> None:
     """Measure brokerkit beside the raw driver and a peer, interleaved in one run. Exits 1 if a goal was missed."""

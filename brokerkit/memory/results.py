@@ -34,6 +34,7 @@ CAPABILITIES: Final = ResultCapabilities(
     product="memory",
     shared="process",
     embedded=True,
+    readers="any",
     wait="push",
     expires=True,
     ttl_late=0.0,

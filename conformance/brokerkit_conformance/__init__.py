@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from brokerkit_conformance.faults import Proxy
 from brokerkit_conformance.harness import Admin, FullServer, Harness, SecureServer, ServerControl
+from brokerkit_conformance.model import NotRun
 from brokerkit_conformance.storage import Role, StorageMap, key
 
-__all__ = ["Admin", "FullServer", "Harness", "Role", "SecureServer", "ServerControl", "StorageMap", "key", "suite"]
+__all__ = [
+    "Admin",
+    "FullServer",
+    "Harness",
+    "NotRun",
+    "Proxy",
+    "Role",
+    "SecureServer",
+    "ServerControl",
+    "StorageMap",
+    "key",
+    "suite",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -180,7 +180,9 @@ def _store(url: str, keys: list[str], settings: Mapping[str, Any]) -> None:
         log("ready")
         for key in keys:
             stored = store.set_result(key, settings["value"])
-            log("stored", key=key, stored=stored, state=str(store.get(key).state))
+            (found,) = store.get_many([key])
+            state = str(found.state) if found.problem is None else type(found.problem).__name__
+            log("stored", key=key, stored=stored, state=state)
     log("done")
 
 

@@ -81,15 +81,25 @@ class Bench:
         """Return a name of this case's own, for a queue, a topic or a result."""
         return f"{self._namespace}-{suffix}"
 
+    def key(self, suffix: str = "q", store: ResultStore | None = None) -> str:
+        """Return the id of a result of this case's own, which a store can read; those of `results` by default."""
+        return (store or self.results).own_id(self.name(suffix))
+
     @property
     def lease(self) -> float:
-        """The visibility timeout to ask for: short, yet not below what the engine takes."""
-        return max(self.time.lease, self.capabilities.lease.min)
+        """The visibility timeout to ask for: short, yet not below what the engine takes. Without a broker it measures time."""
+        transport = self._subject.transport
+        return self.time.lease if transport is None else max(self.time.lease, transport.lease.min)
 
     @property
     def slack(self) -> float:
         """What is added to every declared bound, in seconds."""
         return self.time.slack
+
+    @property
+    def timed(self) -> bool:
+        """Whether claims end at their visibility timeout: by the server, or where a connection holds them by the plugin."""
+        return self.capabilities.lease.scope == "message" or self.capabilities.redelivery.lease_end is not None
 
     def lease_end_bound(self, lease: float | None = None) -> float:
         """Return within how many seconds of its claim an abandoned message is promised to be back."""
@@ -143,16 +153,22 @@ class Bench:
         self._undo.callback(other.finish)
         return other
 
-    def private(self) -> None:
-        """From here on, work on a new server of this case's own, which it may break."""
-        self.urls, self.results_urls = map(list, self.harness.private_urls())
-        if not self.urls:
+    def private(self, *, doomed: bool = False) -> None:
+        """From here on, work on a new server of this case's own, which it may break.
+
+        Args:
+            doomed: it will be killed, frozen or restarted as well.
+        """
+        urls = self.harness.doomed_urls() if doomed else self.harness.private_urls()
+        had_broker = bool(self.urls)
+        self.urls, self.results_urls = map(list, urls)
+        if not (self.urls if had_broker else self.results_urls):
             raise NotRun("the harness gives no server that a case may break")
 
     def storage(self, url: str | None = None) -> Storage:
         """Open foreign access to what the server of a URL stores, the broker's by default."""
         roles = self.harness.storage_map()
-        admin = self.harness.admin(url or self.urls[0], clock=self.time.clock)
+        admin = self.harness.admin(url or (self.urls or self.results_urls)[0], clock=self.time.clock)
         if admin is None or roles is None:
             raise NotRun("the harness brings no foreign access: no admin, or no storage map")
         self._undo.callback(admin.close)

@@ -16,7 +16,7 @@ from brokerkit_conformance.catalogue import catalogue
 if TYPE_CHECKING:
     from brokerkit_conformance.bench import Bench
 
-__all__ = ["CAP", "Case", "Casebook", "Test", "case", "casebook", "refusal", "without"]
+__all__ = ["CAP", "Case", "Casebook", "Test", "case", "casebook", "of_results", "refusal", "without"]
 
 Test: TypeAlias = "Callable[[Bench], None]"
 
@@ -36,6 +36,7 @@ class Case:
     Attributes:
         test: shows that the law holds.
         refusal: shows that the power, where it is not claimed, is refused.
+        of_results: shows the same of a result store: beside `test`, or alone where there is no broker.
         alone: no other case runs at the same time, as it counts threads or the like.
         crowd: it starts many processes: two such cases run at a time, after the common ones.
         cap: real seconds that it may take.
@@ -43,6 +44,7 @@ class Case:
 
     test: Test | None = None
     refusal: Test | None = None
+    of_results: Test | None = None
     alone: bool = False
     crowd: bool = False
     cap: float = CAP
@@ -67,6 +69,14 @@ class Casebook:
         own = self.cases.get(law_id)
         return None if own is None else own.test
 
+    def tests(self, law_id: str, *, broker: bool, results: bool) -> list[Test]:
+        """Return what shows that a law holds for a broker, for a result store, or for both."""
+        own = self.cases.get(law_id)
+        if own is None:
+            return []
+        both = [own.test if broker or own.of_results is None else None, own.of_results if results else None]
+        return [test for test in both if test is not None]
+
     def refusal(self, law_id: str, power: str) -> Test | None:
         """Return what runs instead of a law's case, where a power is absent: the law's own twin, or the power's."""
         own = self.cases.get(law_id)
@@ -86,6 +96,19 @@ def case(law_id: str, *, alone: bool = False, crowd: bool = False, cap: float | 
             raise ValueError(f"{law_id} has two cases: {entry.test.__qualname__} and {test.__qualname__}")
         entry.test, entry.alone, entry.crowd = test, alone, crowd
         entry.cap = cap or (CROWD_CAP if crowd else CAP)
+        return test
+
+    return register
+
+
+def of_results(law_id: str) -> Callable[[Test], Test]:
+    """Register what shows a law of transports for a result store. `gates.OF_RESULTS` has to name the law."""
+    entry = _entry(law_id)
+
+    def register(test: Test) -> Test:
+        if entry.of_results is not None:
+            raise ValueError(f"{law_id} has two cases of results")
+        entry.of_results = test
         return test
 
     return register

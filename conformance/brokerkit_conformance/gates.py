@@ -10,7 +10,12 @@ from brokerkit.capabilities import Capabilities, ResultCapabilities, is_missing
 from brokerkit_conformance.catalogue import Law
 from brokerkit_conformance.model import Expectation, How
 
-__all__ = ["Subject", "expectations", "expected"]
+__all__ = ["OF_RESULTS", "Subject", "expectations", "expected"]
+
+OF_RESULTS: Final = frozenset(
+    {"CLN-03", "CLN-07", "CON-10", "EVI-11", "EVI-13", "EVI-14", "EVI-16", "FLT-07", "FLT-10", "FLT-11", "FLT-13"}
+)
+"""Laws of transports that hold for result stores as well, and have a case of their own for them (`casebook.of_results`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ def _by_gate(law: Law, subject: Subject) -> Expectation:
         known = subject.transport or subject.results
         return Expectation(law.id, How.CASE) if known is None else _with_needs(law, known)
     engine = subject.results if kind == "R" or "counter" in powers else subject.transport
-    if kind == "S":
+    if kind == "S" or law.id in OF_RESULTS:
         engine = subject.transport or subject.results
     if engine is None:
         return Expectation(
@@ -118,8 +123,12 @@ def _field(name: str) -> Callable[[Any], str | None]:
 
 def _lease(ok: Callable[[Any], bool], otherwise: str) -> Callable[[Any], str | None]:
     """Return what tells why there is no such lease: first of all it has to end by itself."""
-    timed = _fact(lambda c: c.lease.scope == "message", "claims last as long as their connection, not for a time")
+    timed = _fact(_timed, "claims last as long as their connection, not for a time")
     return lambda engine: timed(engine) or (None if ok(engine.lease) else otherwise)
+
+
+def _timed(engine: Any) -> bool:
+    return engine.lease.scope == "message" or engine.redelivery.lease_end is not None
 
 
 def _fact(ok: Callable[[Any], bool], otherwise: str) -> Callable[[Any], str | None]:
@@ -145,6 +154,7 @@ _POWERS: Final[Mapping[str, Callable[[Any], str | None]]] = {
     "auto_ack": _fact(lambda _: True, ""),  # the core's own
     "batch": _fact(lambda _: True, ""),  # plugins slice batches to what the server takes
     "bounded": _field("max_length"),
+    "counter": _fact(lambda _: True, ""),  # no store counts; final records, stored once, do
     "count": _fact(lambda c: c.attempts != "flag", "does not count deliveries"),
     "dedupe": _field("dedup"),
     "delay_cancel": _fact(lambda _: False, "the contract has no way to take a message back"),
@@ -162,11 +172,13 @@ _POWERS: Final[Mapping[str, Callable[[Any], str | None]]] = {
     "lease.kept": _fact(lambda c: c.lease.extend or c.lease.scope == "connection", "leases cannot be extended"),
     "lease.per_message": _lease(lambda lease: lease.extend, "leases cannot be extended"),
     "nack_delay": _field("release_delay"),
+    "offload": _fact(lambda _: True, ""),  # bodies are in their messages; what a plugin keeps elsewhere goes with them
     "order": _fact(lambda c: c.order != "none", "keeps no order"),
     "order=group": _fact(lambda c: c.order == "group", "keeps no order by key"),
     "order=queue": _fact(lambda c: c.order == "queue", "keeps no order of the queue"),
     "per_thread": lambda _: "the contract has one thread mode: every object is shared by all threads",
     "priority": _field("priority"),
+    "readers": _fact(lambda c: c.readers == "any", "only the process that asked for a result reads it"),
     "redrive": _fact(lambda _: True, ""),  # the core's own
     "routing": _fact(lambda _: False, "by the contract a publish to nobody is fine"),
     "stats": _fact(lambda c: bool(c.depth), "cannot count"),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from brokerkit_conformance.model import HarnessError, NotRun
 
 if TYPE_CHECKING:
+    from brokerkit_conformance.faults import Proxy
     from brokerkit_conformance.storage import StorageMap
 
 __all__ = ["GROUP", "Admin", "FullServer", "Harness", "MovableClock", "SecureServer", "ServerControl", "load"]
@@ -71,7 +72,7 @@ class Admin:
         raise NotImplementedError
 
     def forget_statements(self) -> None:
-        """Make the server forget what clients have prepared on it, such as scripts or statements."""
+        """Make the server forget what clients have prepared on it, such as scripts; nothing, where they can prepare none."""
         raise NotRun("the harness's admin cannot make the server forget prepared statements")
 
     def close(self) -> None:
@@ -196,6 +197,13 @@ class Harness:
         """Return `urls` and `results_urls` of one new server, which the case may break; empty if there can be none."""
         return (), ()
 
+    def doomed_urls(self) -> tuple[Sequence[str], Sequence[str]]:
+        """Return `private_urls` of a new server that the case will kill, freeze or restart by `server_control`.
+
+        Override it where `private_urls` are cheap places on one server, which cannot be killed under other cases.
+        """
+        return self.private_urls()
+
     def wrong_credentials(self) -> Sequence[str]:
         """Return broker URLs of the server that it does not let in: by password, virtual host or the like; empty if none."""
         return ()
@@ -223,7 +231,21 @@ class Harness:
         """Return what starts, kills and restarts the server of a URL, if anything can. An embedded engine has none.
 
         Args:
-            url: one that `private_urls` gave.
+            url: one that `doomed_urls` gave.
+        """
+        return None
+
+    def detour(self, url: str, proxies: Sequence[Proxy]) -> AbstractContextManager[str] | None:  # noqa: ARG002 - as above
+        """Return what gives, as a context, another URL of the same server, by which clients go through the suite's proxies.
+
+        None, as here, where it is enough to put a proxy in the place of the URL's one host and port. It is not where clients
+        learn addresses from the server, such as those of a cluster's nodes. Then open in each proxy a door (`Proxy.door`) for
+        every address that clients connect to. Several proxies are several ways to all of the server, of which clients take
+        the first that works: name them in this order. Clients that use other URLs must go on as before.
+
+        Args:
+            url: one that `urls`, `results_urls` or `tls` gave. A certificate must be as right or wrong for the host as before.
+            proxies: without doors; the suite closes them when the context has ended.
         """
         return None
 

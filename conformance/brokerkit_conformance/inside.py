@@ -30,6 +30,7 @@ _TRIALS: Final = {
     "signals": "signalling",
     "leave": "signalling",
     "stray": "signalling",
+    "starve": "starving",
 }
 """Which module has which trial, each a function of that name that takes `Orders`."""
 

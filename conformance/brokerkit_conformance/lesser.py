@@ -34,6 +34,8 @@ __all__ = [
     "ModestHarness",
     "Partial",
     "PartialHarness",
+    "Tethered",
+    "TetheredHarness",
     "Uncounted",
     "UncountedHarness",
     "Unextended",
@@ -195,6 +197,12 @@ class Attached(MemoryTransport):
         return _UnextendedReceiver(self.server, self.virtual_host, names, math.inf)
 
 
+class Tethered(MemoryTransport):
+    """Its claims are held by their connection, and end at their time all the same."""
+
+    capabilities = replace(_MEMORY, product="tethered", lease=replace(_MEMORY.lease, scope="connection"))
+
+
 class Uncounted(MemoryTransport):
     """It does not count deliveries."""
 
@@ -293,6 +301,12 @@ class AttachedHarness(LesserHarness):
             Role.IN_FLIGHT: Impossible("a claim is its receiver's own"),
             Role.BOOKKEEPING: f"{STORAGE[Role.BOOKKEEPING]}|{noted}",
         }
+
+
+class TetheredHarness(LesserHarness):
+    """Of `Tethered`."""
+
+    kind = Tethered
 
 
 class UncountedHarness(LesserHarness):

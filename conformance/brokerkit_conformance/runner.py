@@ -91,8 +91,8 @@ def run_case(
 ) -> Evidence:
     """Run one case, and return its record, whatever happens. Its own cap holds unless another is given."""
     book = book or casebook()
-    test = book.refusal(law.id, expectation.power) if expectation.how is How.REFUSAL else book.test(law.id)
-    if test is None:
+    tests = _tests(book, law, expectation, subject)
+    if not tests:
         reason = book.broken.get(law.area) or f"this suite has no {expectation.how} of {law.id}"
         return Evidence(id=law.id, version=law.version, outcome=Outcome.NOT_RUN, reason=reason)
     own = book.cases.get(law.id)
@@ -100,13 +100,17 @@ def run_case(
     good = Outcome.REFUSED_OK if expectation.how is How.REFUSAL else Outcome.PASS
     began = time.monotonic()
     slices: list[dict[str, Any]] = []
-    outcome, reason, measured = examine(
-        test,
-        lambda: Bench(harness, subject, new_namespace(law.id)),
-        good,
-        cap=longest,
-        slices=slices,
-    )
+    outcome, reason, measured = good, "", dict[str, object]()
+    for test in tests:
+        if outcome is good:
+            outcome, reason, numbers = examine(
+                test,
+                lambda: Bench(harness, subject, new_namespace(law.id)),
+                good,
+                cap=longest,
+                slices=slices,
+            )
+            measured |= numbers
     return Evidence(
         id=law.id,
         version=law.version,
@@ -116,6 +120,13 @@ def run_case(
         measured=measured,
         history=tuple(slices),
     )
+
+
+def _tests(book: Casebook, law: Law, expectation: Expectation, subject: Subject) -> Sequence[Test]:
+    if expectation.how is not How.REFUSAL:
+        return book.tests(law.id, broker=subject.transport is not None, results=subject.results is not None)
+    twin = book.refusal(law.id, expectation.power)
+    return () if twin is None else (twin,)
 
 
 def examine(

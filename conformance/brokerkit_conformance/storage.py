@@ -86,6 +86,14 @@ class Storage:
         patterns = [re.compile(_filled(pattern, None)) for pattern in self._patterns.values()]
         return sorted(each for each in keys if not any(pattern.fullmatch(each) for pattern in patterns))
 
+    def keeps(self, role: Role) -> bool:
+        """Tell whether the engine keeps anything for a role."""
+        return role in self._patterns
+
+    def has(self, role: Role) -> bool:
+        """Tell whether the engine keeps keys of a role."""
+        return role in self._patterns
+
     def nameless(self, role: Role) -> bool:
         """Tell whether the keys of a role belong to no queue, topic or result in particular."""
         return "{name}" not in self._patterns.get(role, "")

@@ -305,6 +305,66 @@ def test_unix_sockets_on_both_sides(tmp_path: Path, echo: EchoServer) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_proxy_with_several_doors_is_one(echo: EchoServer) -> None:
+    with EchoServer() as other, Proxy() as proxy:
+        doors = [proxy.door("127.0.0.1", echo.port), proxy.door("127.0.0.1", other.port)]
+        assert proxy.address == doors[0]
+        assert len(set(doors)) == 2
+        with Client(*doors[0]) as one, Client(*doors[1]) as two:
+            assert [talk(one, b"one"), talk(two, b"two")] == [b"one", b"two"]
+            assert (echo.got(), other.got()) == (b"one", b"two")
+            assert proxy.traffic().connections == 2
+            with proxy.inject(HoldReply(containing=b"held")) as holding:
+                two.send(b"held")
+                holding.wait()
+                assert talk(one, b"held") == b"held", "one reply is held, of whichever door"
+            with proxy.inject(Refuse()) as refusing:
+                assert refusing.effect().times == 2
+                for door in doors:
+                    with pytest.raises(ConnectionRefusedError):
+                        Client(*door)
+            assert proxy.kill_connections().times == 2
+            assert (one.read_to_end(), two.read_to_end()[1]) == ((b"", True), True)
+        with Client(*doors[1]) as again:
+            assert talk(again, b"again") == b"again"
+
+
+def test_a_door_listens_where_it_is_told_or_says_why_not(echo: EchoServer) -> None:
+    with Proxy() as proxy, socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(OSError, match="in use"):
+            proxy.door("127.0.0.1", echo.port, listen=taken.getsockname())
+        assert proxy.door("127.0.0.1", echo.port, listen=("127.0.0.1", 0))[0] == "127.0.0.1"
+
+
+def test_connections_are_refused_though_a_forked_child_has_the_listener_too(proxy: Proxy) -> None:
+    (door,) = proxy._lane.doors
+    assert door._socket is not None
+    with door._socket.dup(), proxy.inject(Refuse()) as refusing:
+        assert refusing.effect().bit
+        with pytest.raises(ConnectionRefusedError):
+            Client(proxy.host, proxy.port)
+    with Client(proxy.host, proxy.port) as again:
+        assert talk(again, b"x") == b"x"
+
+
+def test_who_is_spared_suffers_from_nothing_and_is_not_counted(echo: EchoServer) -> None:
+    with Proxy() as proxy:
+        host, port = proxy.door("127.0.0.1", echo.port, spared=["127.0.0.1"])
+        with Client(host, port) as watcher:
+            assert talk(watcher, b"one") == b"one"
+            with proxy.inject(Blackhole(way=Way.BOTH)) as hole:
+                assert not proxy.kill_connections().bit
+                assert talk(watcher, b"two") == b"two"
+                assert not hole.effect().bit
+            traffic = proxy.traffic()
+            assert (traffic.connections, traffic.open, traffic.up, traffic.requests) == (0, 0, 0, 0)
+            assert proxy.seen(b"two") == 0
+            proxy.close()
+            assert watcher.read_to_end() == (b"", True)
+
+
 def test_a_failure_of_the_proxy_itself_is_not_swallowed(echo: EchoServer, monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(Injection):
         async def carry(self, stream, piece, forward) -> None:

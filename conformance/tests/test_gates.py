@@ -17,6 +17,13 @@ from brokerkit.memory.results import CAPABILITIES as RESULTS
 
 MEMORY = MemoryTransport.capabilities
 NONE = Absent("not built")
+# claims that last as long as their connection, whatever time passes
+UNTIMED = {
+    "lease": replace(MEMORY.lease, scope="connection", extend=False),
+    "redelivery": replace(MEMORY.redelivery, lease_end=None),
+}
+# the same, but a plugin ends them by a clock of its own
+TIMED = {"lease": replace(MEMORY.lease, scope="connection")}
 
 
 def how(law_id, transport=MEMORY, results=RESULTS):
@@ -25,7 +32,7 @@ def how(law_id, transport=MEMORY, results=RESULTS):
 
 def test_the_catalogue_has_all_laws_with_known_levels_and_duties():
     laws = list(catalogue())
-    assert len(laws) == 291
+    assert len(laws) == 292
     assert {law.level for law in laws} == set(LEVELS)
     assert {law.area for law in laws} == set(catalogue().areas)
     assert [law.id for law in laws if law.duty == "INFO"] == ["ORD-08"]
@@ -55,8 +62,8 @@ def test_every_power_that_a_case_of_this_suite_asks_for_has_a_refusal():
         attempts="flag",
         order="none",
         depth=(),
-        lease=replace(MEMORY.lease, scope="connection", extend=False),
         max_batch=1,
+        **UNTIMED,
     )
     lean_gated = [expected(law, Subject(lean, RESULTS)) for law in gated]
     refused = {each.id: each.power for each in lean_gated if each.how is How.REFUSAL}
@@ -74,11 +81,13 @@ def test_every_power_that_a_case_of_this_suite_asks_for_has_a_refusal():
         ("FAN-05", {"fanout": replace(MEMORY.fanout, patterns=False)}, How.REFUSAL),
         ("FAN-10", {"fanout": NONE}, How.REFUSAL),
         ("VIS-03", {"lease": replace(MEMORY.lease, extend=False)}, How.REFUSAL),
-        ("VIS-01", {"lease": replace(MEMORY.lease, scope="connection", extend=False)}, How.REFUSAL),
-        ("VIS-03", {"lease": replace(MEMORY.lease, scope="connection")}, How.REFUSAL),
-        ("PRE-05", {"lease": replace(MEMORY.lease, scope="connection", extend=False)}, How.CASE),
+        ("VIS-01", UNTIMED, How.REFUSAL),
+        ("VIS-01", TIMED, How.CASE),
+        ("VIS-03", UNTIMED, How.REFUSAL),
+        ("VIS-03", TIMED, How.CASE),
+        ("PRE-05", UNTIMED, How.CASE),
         ("PRE-05", {"lease": replace(MEMORY.lease, extend=False)}, How.REFUSAL),
-        ("VIS-12", {"lease": replace(MEMORY.lease, scope="connection", extend=False)}, How.CASE),
+        ("VIS-12", UNTIMED, How.CASE),
         ("FAN-08", {"max_length": NONE}, How.REFUSAL),
         ("BIG-02", {}, How.CASE),
         ("BIG-02", {"max_message": None}, How.IMPOSSIBLE),

@@ -21,6 +21,7 @@ HONEST = [
     lesser.PartialHarness,
     lesser.UnextendedHarness,
     lesser.AttachedHarness,
+    lesser.TetheredHarness,
     lesser.UncountedHarness,
 ]
 PROBED = {
@@ -50,6 +51,7 @@ class Half(lesser.Modest):
         queue_expires=Absent("not declared"),
         fanout=replace(MemoryTransport.capabilities.fanout, patterns=False, durable=False),
         lease=replace(MemoryTransport.capabilities.lease, scope="connection"),
+        redelivery=replace(MemoryTransport.capabilities.redelivery, lease_end=None),
     )
 
 

@@ -81,7 +81,7 @@ def waiting_on():
     def make(store, mode, clock=SYSTEM_CLOCK, patience=5.0):
         return Waiting(
             clock=clock,
-            read=store.read,
+            read=lambda keys, timeout: dict(zip(keys, store.read(keys, timeout), strict=True)),
             ended=lambda record: record.value.startswith(b"end"),
             watch=store.watch if mode == "push" else None,
             patience=patience,

@@ -95,7 +95,7 @@ def test_a_read_that_began_before_does_not_lose_what_was_stored_during_it(store,
 
     def read(keys, timeout):
         found = real(keys, timeout)
-        return store.stale if len(store.reads) == 1 else found
+        return dict(zip(keys, store.stale if len(store.reads) == 1 else found, strict=True))
 
     store.before_read = stall
     waiting._read = read

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import time
 from typing import Any, Final
@@ -13,6 +12,7 @@ from brokerkit_conformance.bench import Bench
 from brokerkit_conformance.faults import sigkill
 from brokerkit_conformance.harness import ServerControl
 from brokerkit_conformance.model import HarnessError, Inconclusive, NotRun
+from brokerkit_conformance.timeline import RealTime, eventually
 
 __all__ = ["DEEDS", "Doomed", "control_of"]
 
@@ -36,7 +36,7 @@ class Doomed:
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
-        bench.private()
+        bench.private(doomed=True)
         self._control = None if bench.capabilities.embedded else control_of(bench)
         self._actors: list[Actor] = []
 
@@ -75,5 +75,13 @@ class Doomed:
 
     def _see_that_nobody_answers(self) -> None:
         for host, port in URL.parse(self._bench.urls[0]).hosts:
-            with contextlib.suppress(OSError), socket.create_connection((host, port or 0), timeout=2.0):
+            if not eventually(RealTime(0.0), lambda h=host, p=port or 0: not _answers(h, p), 2.0):  # type: ignore[misc]
                 raise Inconclusive(f"after the server was killed, somebody still answers at port {port}")
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=2.0).close()
+    except OSError:
+        return False
+    return True

@@ -45,10 +45,10 @@ def inside(
     **settings: Any,
 ) -> Ended:
     """Do a trial of `brokerkit_conformance.trials`; fail if it fails. Its leases are of real time."""
-    lease = max(bench.harness.lease, bench.capabilities.lease.min)
+    lease = max(bench.harness.lease, bench.capabilities.lease.min) if bench.urls else bench.harness.lease
     orders = {
         "trial": trial,
-        "url": url or bench.urls[0],
+        "url": url or next(iter(bench.urls), ""),
         "options": {"visibility_timeout": lease, "retry_delay": 0.0, **bench.harness.options()},
         "results": bench.results_urls[0] if bench.results_urls else None,
         "queues": {name: bench.name(name) for name in queues},
@@ -72,7 +72,7 @@ def inside(
         _, said = child.communicate()
         raise AssertionError(f"a process of its own hangs: no end after {within:g} s\n{said[-2000:]}") from None
     at = time.monotonic()
-    for name in queues if bench.capabilities.shared != "process" else ():
+    for name in queues if queues and bench.capabilities.shared != "process" else ():
         bench.remember(bench.name(name))
     check(child.returncode == 0, f"a process of its own ended with code {child.returncode}:\n{said[-2000:]}")
     return Ended([json.loads(line) for line in out.splitlines()], said, at)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -18,7 +18,7 @@ from brokerkit_conformance.model import NotRun
 if TYPE_CHECKING:
     from brokerkit import Consumer
 
-__all__ = ["ONCE", "Taker", "belongings", "outage", "through_proxy", "with_password"]
+__all__ = ["ONCE", "Taker", "belongings", "outage", "through_proxies", "through_proxy", "with_password"]
 
 ONCE: Final = {"retry_policy": {"max_retries": 0}}
 """Options by which each call is tried once."""
@@ -33,14 +33,36 @@ def through_proxy(bench: Bench, to: str | None = None, *, same_name: bool = Fals
         to: the URL.
         same_name: leave the host's name as it is, which must be one of this machine: certificates hang on it.
     """
-    url = URL.parse(to or bench.urls[0])
+    with through_proxies(bench, 1, to, same_name=same_name) as ((proxy,), url):
+        yield proxy, url
+
+
+@contextmanager
+def through_proxies(
+    bench: Bench, number: int, to: str | None = None, *, same_name: bool = False
+) -> Iterator[tuple[Sequence[Proxy], str]]:
+    """Start proxies as several ways to one server, and give them with the URL that names them in their order."""
+    text = to or bench.urls[0]
+    with ExitStack() as stack:
+        proxies = [stack.enter_context(Proxy()) for _ in range(number)]
+        detour = bench.harness.detour(text, proxies)
+        yield proxies, stack.enter_context(detour) if detour else _instead(text, proxies, same_name=same_name)
+
+
+def _instead(text: str, proxies: Sequence[Proxy], *, same_name: bool) -> str:
+    """Put proxies in the place of the one host of a URL."""
+    url = URL.parse(text)
     if len(url.hosts) != 1 or url.hosts[0][1] is None:
-        raise NotRun("the harness's URL names no single host with a port, so that no proxy can stand before it")
+        raise NotRun(
+            "the harness's URL names no single host with a port, and `detour` tells no other place for a proxy"
+        )
     host, port = url.hosts[0]
     assert port is not None  # noqa: S101 - for the type checker
-    with Proxy(host, port) as proxy:
-        name = host if same_name else proxy.host
-        yield proxy, _changed(url, host=(name, proxy.port)).render(reveal_secrets=True)
+    for proxy in proxies:
+        proxy.door(host, port)
+    return _changed(url, hosts=[(host if same_name else proxy.host, proxy.port) for proxy in proxies]).render(
+        reveal_secrets=True
+    )
 
 
 def with_password(url: str, password: str) -> str:
@@ -121,14 +143,14 @@ class Taker:
                 self.errors.append(error)
 
 
-def _changed(url: URL, *, host: tuple[str, int] | None = None, user: tuple[str, str] | None = None) -> URL:
+def _changed(url: URL, *, hosts: Sequence[tuple[str, int]] = (), user: tuple[str, str] | None = None) -> URL:
     username, password = user or (url.username, url.password)
     return URL(
         url.scheme,
         driver=url.driver,
         username=username,
         password=password,
-        hosts=url.hosts if host is None else [host],
+        hosts=hosts or url.hosts,
         path=url.path,
         query=url.query,
     )

@@ -117,7 +117,7 @@ def whose_clock_counts(bench: Bench) -> None:
 
 def _a_result(bench: Bench, store: ResultStore, skew: float) -> None:
     """A result that a client with a wrong clock stores lives as long as it asked for."""
-    expires, key = bench.lease, bench.name(f"result{skew:+g}")
+    expires, key = bench.lease, store.own_id(bench.name(f"result{skew:+g}"))
     options = {**bench.harness.results_options(), "expires": expires}
     storer = bench.actor("results", key, url=bench.results_urls[0], options=options, value=1, env=environment_of(skew))
 

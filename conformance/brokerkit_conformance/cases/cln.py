@@ -35,8 +35,9 @@ def waits_after_close(bench: Bench) -> None:
     for _ in range(10):
         store = bench.store()
         for i in range(100):
-            store.set_result(bench.name(f"{_}-{i}"), i)
-            check(store.pending(bench.name(f"{_}-{i}")).result(timeout=0) == i, "a wait for what is there failed")
+            key = store.own_id(bench.name(f"{_}-{i}"))
+            store.set_result(key, i)
+            check(store.pending(key).result(timeout=0) == i, "a wait for what is there failed")
         store.close()
     _only_those(bench, before)
 
@@ -68,8 +69,8 @@ def nothing_left_on_the_server(bench: Bench) -> None:
     bench.expect(consumer)
     if bench.results_urls:
         store = bench.store(url=bench.results_urls[0])
-        store.set_result(bench.name("result"), 1)
-        store.forget(bench.name("result"))
+        store.set_result(store.own_id(bench.name("result")), 1)
+        store.forget(store.own_id(bench.name("result")))
     own = bench.name("")
     check(any(own in key for key in storage.everything()), "while it worked no key of it was on the server")
     with bench.time.running():

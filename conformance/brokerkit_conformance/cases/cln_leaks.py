@@ -68,7 +68,7 @@ def thousand_cycles(bench: Bench) -> None:
                     taken += 1
                 consumer.close()
 
-    _flat(bench, cycle, _WARM_UP, _CYCLES)
+    flat(bench, cycle, _WARM_UP, _CYCLES)
 
 
 @case("CON-11", alone=True)
@@ -95,7 +95,7 @@ def churn_with_traffic(bench: Bench) -> None:
                 bench.thread(work)
             bench.join()
 
-    _flat(bench, round_, 1, 2)
+    flat(bench, round_, 1, 2)
     acked.update(delivery.id for delivery in bench.collect(queue))
     check(set(acked) == set(sent), f"{len(sent)} were sent, {len(acked)} came")
     check(set(acked.values()) == {1}, f"{sum(n > 1 for n in acked.values())} came more than once")
@@ -107,7 +107,7 @@ def _opened(bench: Bench) -> Broker:
     return brokerkit.connect(bench.urls[0], clock=bench.time.clock, **options)
 
 
-def _flat(bench: Bench, cycle: Any, warm_up: int, cycles: int) -> None:
+def flat(bench: Bench, cycle: Any, warm_up: int, cycles: int) -> None:
     """Fail if the process holds more after many cycles than after the first ones."""
     for number in range(warm_up):
         cycle(number)

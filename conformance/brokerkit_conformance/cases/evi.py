@@ -192,7 +192,7 @@ def priorities(bench: Bench) -> None:
 
 def _end_claims(bench: Bench, receiver: Receiver) -> None:
     """Let the claims of a receiver end: by time, or with their connection where they last as long."""
-    if bench.capabilities.lease.scope == "message":
+    if bench.timed:
         bench.let_pass(bench.past_lease())
     else:
         receiver.close(timeout=5.0)
@@ -208,6 +208,6 @@ def _come_or_told(bench: Bench, queue: str, sent: list[str]) -> None:
         losses.extend(said)
         return bool(losses) or len(came) >= len(sent)
 
-    within = bench.lease_end_bound() if bench.capabilities.lease.scope == "message" else bench.lease + bench.slack
+    within = bench.lease_end_bound() if bench.timed else bench.lease + bench.slack
     bench.wait_until(all_there, within=within, what=f"{len(sent)} messages come, or their loss is told")
     check(losses or sorted(came) == sorted(sent), f"of {len(sent)} messages came {len(came)}, and nothing was told")

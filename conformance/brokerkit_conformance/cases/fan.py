@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from brokerkit.capabilities import Fanout
-from brokerkit.errors import FanoutGap, QueueNotFound, Unsupported
+from brokerkit.errors import FanoutGap, QueueNotFound, StorageFull, Unsupported
 from brokerkit_conformance.bench import Bench, check
 from brokerkit_conformance.casebook import case, without
 from brokerkit_conformance.cases._probes import works_durably, works_expiry, works_fanout, works_patterns
@@ -140,10 +140,13 @@ def one_stops_reading(bench: Bench) -> None:
 
 @case("FAN-08")
 def overflow_is_told(bench: Bench) -> None:
-    """A bounded subscriber that is too slow is told how many copies it missed, and gets the newest."""
+    """A bounded subscriber that is too slow is told how many copies it missed, and gets the newest; or its publisher is told."""
     topic = bench.name("topic")
     queue = subscriber(bench, "slow", topic, max_length=5)
     free = subscriber(bench, "free", topic)
+    if bench.capabilities.fanout.overflow == "refuse":  # type: ignore[union-attr] # the gate has seen it
+        _refused_when_full(bench, topic, queue, free)
+        return
     sent = [bench.broker.publish(topic, b"%d" % i) for i in range(12)]
     consumer = bench.consumer(queue)
     gap = refused(lambda: bench.receive(consumer, bench.lease), FanoutGap, "a receive after 7 copies were dropped")
@@ -152,6 +155,23 @@ def overflow_is_told(bench: Bench) -> None:
     check(came == sent[-5:], "what is left are not the newest five, in order")
     check(bench.receive(consumer, 0.0) is None, "more came than the queue may hold")
     check(heard(bench, free) == sent, "the unbounded subscriber lost something")
+
+
+def _refused_when_full(bench: Bench, topic: str, queue: str, free: str) -> None:
+    accepted: list[str] = []
+    refusals = 0
+    for number in range(12):
+        try:
+            accepted.append(bench.broker.publish(topic, b"%d" % number))
+        except StorageFull:
+            refusals += 1
+    check(refusals and len(accepted) >= 5, f"of 12 publishes to a queue for 5 were refused {refusals}")  # noqa: PLR2004
+    consumer = bench.consumer(queue)
+    came = [bench.expect(consumer, what="a copy of an accepted publish").id for _ in accepted]
+    check(came == accepted, "the slow subscriber lost a copy of what was accepted")
+    check(bench.receive(consumer, 0.0) is None, "it got what its publisher was told to be refused")
+    kept = [message_id for message_id in heard(bench, free) if message_id in accepted]
+    check(kept == accepted, "the unbounded subscriber lost something, or has it twice")
 
 
 @case("FAN-09")

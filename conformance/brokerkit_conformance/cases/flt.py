@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,6 +23,7 @@ from brokerkit.errors import (
     Throttled,
     TransportError,
 )
+from brokerkit.url import URL
 from brokerkit_conformance.bench import HANG, Bench, check
 from brokerkit_conformance.casebook import case
 from brokerkit_conformance.cases._refused import refused
@@ -30,7 +32,7 @@ from brokerkit_conformance.faults import Cut, Fault, Garble, HalfOpen, Refuse, W
 from brokerkit_conformance.model import NotRun
 
 if TYPE_CHECKING:
-    from brokerkit import Broker
+    from brokerkit import Broker, Consumer
 
 _SECRET: Final = "s3cr3t-of-this-case"  # noqa: S105 - to look for it
 _REFUSED: Final[Mapping[str, tuple[type[TransportError], ...]]] = {
@@ -84,7 +86,7 @@ def not_let_in(bench: Bench) -> None:
         check(not any(text in shown for text in broker.url.secrets), "the error shows a secret")
 
 
-@case("FLT-16")
+@case("FLT-16", cap=90.0)  # each reason has a server of its own
 def refused_by_the_server(bench: Bench) -> None:
     """A server that loads, is full, takes nothing or is asked too much: the right error each time; then it goes on."""
     servers = bench.harness.refusals()
@@ -95,22 +97,45 @@ def refused_by_the_server(bench: Bench) -> None:
             broker = bench.connect(url=refusing.url, **{"timeout": 2.0, **refusing.options})
             queue = bench.name(reason.replace(" ", "-"))
             broker.declare(queue)
-            accepted = [broker.send(queue, b"before")]
+            broker.send(queue, b"before")
             refusing.bound(True)
-            kinds = _REFUSED[reason]
-            error = refused(lambda b=broker, q=queue: b.send(q, b"x", timeout=0.5), kinds, f"a send, {reason},")  # type: ignore[misc]
-            again = isinstance(error, Throttled | NotConnected)
-            check(error.retryable is again, f"{reason}: {error!r}, whose retryable is {error.retryable}")
+            unknown = _refused_while(broker, queue, reason)
             refusing.bound(False)
-            accepted.append(broker.send(queue, b"after"))
+            broker.send(queue, b"after")
             consumer = bench.consumer(queue, broker=broker)
-            came = [bench.expect(consumer) for _ in accepted]
-            check({delivery.id for delivery in came} == set(accepted), f"{reason}: came {[d.body for d in came]}")
-            for delivery in came:
-                delivery.ack(wait=True)
+            came = _until(bench, consumer, b"after")
+            check(
+                Counter(came) - Counter([b"x0"] * unknown) == Counter([b"before", b"after"]), f"{reason}: came {came}"
+            )
             broker.delete(queue)
             broker.close()
     bench.measured["reasons"] = ", ".join(servers)
+
+
+def _refused_while(broker: Broker, queue: str, reason: str) -> bool:
+    """Send twice, and fail unless both are refused for the right reason; tell whether the first one's outcome is unknown.
+
+    It may be: a server that takes nothing may have been handed what it will take later, before it said so.
+    """
+    errors: list[TransportError] = []
+    for body in (b"x0", b"x1"):
+        kinds = _REFUSED[reason] + ((OutcomeUnknown,) if reason == "throttled" and not errors else ())
+        errors.append(refused(lambda b=body: broker.send(queue, b, timeout=0.5), kinds, f"a send, {reason},"))  # type: ignore[misc]
+        again = isinstance(errors[-1], Throttled | NotConnected | OutcomeUnknown)
+        check(errors[-1].retryable is again, f"{reason}: {errors[-1]!r}, whose retryable is {errors[-1].retryable}")
+    return isinstance(errors[0], OutcomeUnknown)
+
+
+def _until(bench: Bench, consumer: Consumer, last: bytes) -> list[bytes]:
+    """Take and ack everything up to a body, and what there is behind it."""
+    came: list[bytes] = []
+    while last not in came:
+        (delivery := bench.expect(consumer)).ack(wait=True)
+        came.append(delivery.body)
+    if (behind := bench.receive(consumer, 0.5)) is not None:
+        behind.ack(wait=True)
+        came.append(behind.body)
+    return came
 
 
 @case("FLT-17")
@@ -123,10 +148,11 @@ def retry_budget(bench: Bench) -> None:
         check(len(tried.at) == 3, f"with max_retries=3 it was repeated {len(tried.at)} times")  # noqa: PLR2004 - its number
         connections = proxy.traffic().connections
         cut.wait()
-        check(connections <= 2 * 4, f"4 tries made {connections} connections")
+        named = len(URL.parse(url).hosts)
+        check(connections <= 2 * 4 * named, f"4 tries of {named} hosts made {connections} connections")
         _within_its_deadline(bench, url, queue)
         made = proxy.traffic().connections - connections
-        check(made <= 2 * 2 * 22, f"tries with pauses of at least 0.1 s made {made} connections in 4 s")
+        check(made <= 2 * 2 * 22 * named, f"tries with pauses of at least 0.1 s made {made} connections in 4 s")
     bench.measured["connections"] = made
     bench.silent(queue, why="nothing came through")
 

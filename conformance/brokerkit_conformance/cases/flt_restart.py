@@ -19,7 +19,7 @@ _PATIENCE: Final = 12.0
 @case("FLT-03", crowd=True)
 def restart_under_load(bench: Bench) -> None:
     """Two senders, two slower consumers, and an orderly restart: what was confirmed is handled, by the same processes."""
-    bench.private()
+    bench.private(doomed=True)
     control = control_of(bench)
     queue = bench.queue()
     consumers = [bench.actor("run", queue, seconds=0.008, prefetch=10) for _ in range(2)]
@@ -51,7 +51,7 @@ def restart_under_load(bench: Bench) -> None:
 @case("FLT-13", crowd=True)
 def restart_while_idle(bench: Bench) -> None:
     """A consumer that waits at an empty queue while the server restarts gets the first message that is sent after it."""
-    bench.private()
+    bench.private(doomed=True)
     control = control_of(bench)
     queue = bench.queue()
     idle = bench.actor("run", queue, seconds=0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from brokerkit_conformance.bench import Bench, check
-from brokerkit_conformance.casebook import case
+from brokerkit_conformance.casebook import case, of_results
 from brokerkit_conformance.storage import Role
 
 
@@ -24,6 +24,22 @@ def evictions_bite(bench: Bench) -> None:
         extra = {key for key in before - after - gone if other in key}
         check(not extra, f"the eviction of {role!s} also took {sorted(extra)[:3]}")
     bench.measured["roles"] = ", ".join(str(role) for role in Role if storage.find(role))
+
+
+@of_results("HAR-03")
+def evictions_of_results_bite(bench: Bench) -> None:
+    """The eviction of one result removes its keys, which were there before, and no other's."""
+    bench.private()
+    storage = bench.storage(bench.results_urls[0])
+    one, other = bench.name("one"), bench.name("other")
+    for name in (one, other):
+        bench.results.set_result(name, 1)
+    before, theirs = storage.everything(), storage.find(Role.RESULT, other)
+    gone = storage.evict(Role.RESULT, one)
+    after = storage.everything()
+    check(gone and not gone & after, f"after the eviction {len(gone & after)} keys are left")
+    check(theirs and theirs <= after, "the eviction of one result took another's")
+    check(not {key for key in before - after - gone if other in key}, "the eviction took more than it said")
 
 
 @case("HAR-04")

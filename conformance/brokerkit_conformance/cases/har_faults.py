@@ -10,7 +10,7 @@ from typing import Final
 from brokerkit.errors import QueueNotFound
 from brokerkit_conformance import mortal
 from brokerkit_conformance.bench import Bench, check
-from brokerkit_conformance.casebook import case
+from brokerkit_conformance.casebook import case, of_results
 from brokerkit_conformance.cases._refused import refused
 from brokerkit_conformance.cases._through import through_proxy
 from brokerkit_conformance.faults import (
@@ -68,6 +68,21 @@ def nonexistent_is_asked_for(bench: Bench) -> None:
                 check(asked > 0 and told > 0, f"{what}: {asked} bytes went to the server, and {told} came back")
         bench.measured["bytes up"] = proxy.traffic().passed_up
         broker.close()
+
+
+@of_results("HAR-01")
+def a_missing_result_is_asked_for(bench: Bench) -> None:
+    """That a result was never stored is the server's word: the question is seen on its way there, each time."""
+    with through_proxy(bench, bench.results_urls[0]) as (proxy, url):
+        store = bench.store(url=url)
+        for _ in range(3):
+            before = proxy.traffic()
+            check(store.get(bench.key("nobody", store)).state == "UNKNOWN", "what was never stored is there")
+            proxy.turn()
+            after = proxy.traffic()
+            asked, told = after.passed_up - before.passed_up, after.passed_down - before.passed_down
+            check(asked > 0 and told > 0, f"{asked} bytes went to the server, and {told} came back")
+        store.close()
 
 
 @case("HAR-02")

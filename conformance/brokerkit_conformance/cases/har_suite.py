@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 from brokerkit_conformance.bench import Bench, check
@@ -39,11 +40,11 @@ def time_is_fine_enough(bench: Bench) -> None:
         moved = [after - then for then, after in zip(before, (clock.monotonic(), clock.time()), strict=True)]
         check(all(abs(each - 1.5) < 1e-5 for each in moved), f"the clock was moved by 1.5 s, and moved by {moved}")  # noqa: PLR2004
         return
-    queue = bench.queue()
+    trip_once = _trip(bench)
     trips, waits = [], []
     for _ in range(15):
         began = time.monotonic()
-        bench.broker.purge(queue)
+        trip_once()
         trips.append(time.monotonic() - began)
         began = time.monotonic()
         threading.Event().wait(0.01)
@@ -53,6 +54,13 @@ def time_is_fine_enough(bench: Bench) -> None:
     for what, seconds in (("a round trip takes", trip), ("waits are late by", late)):
         if seconds > _COARSEST * bench.lease:
             raise Inconclusive(f"{what} {seconds:.3f} s, too much beside leases of {bench.lease:g} s")
+
+
+def _trip(bench: Bench) -> Callable[[], object]:
+    if not bench.urls:
+        return lambda: bench.results.get(bench.key())
+    queue = bench.queue()
+    return lambda: bench.broker.purge(queue)
 
 
 @case("HAR-09")

@@ -41,7 +41,7 @@ def place_of_a_release(bench: Bench) -> None:
     releasing = bench.receiver(queue)
     releasing.release(bench.claim(releasing, 2)[::-1])
     triggers = ["a close", "a release"]
-    if bench.capabilities.lease.scope == "message":
+    if bench.timed:
         bench.claim(bench.receiver(queue), 2)
         bench.let_pass(bench.past_lease())
         triggers.append("the end of a lease")

@@ -48,8 +48,7 @@ def bigger_is_sooner(bench: Bench) -> None:
 @case("PRI-04")
 def kept_over_triggers(bench: Bench) -> None:
     """A message that came back by a release, a close or the end of a lease has the priority that it had."""
-    timed = bench.capabilities.lease.scope == "message"
-    for trigger in ("release", "close", "lease end")[: 3 if timed else 2]:
+    for trigger in ("release", "close", "lease end")[: 3 if bench.timed else 2]:
         queue = bench.queue(trigger.replace(" ", "-"))
         low, high = bench.send_message(queue), bench.send_message(queue, priority=9)
         receiver = bench.receiver(queue)

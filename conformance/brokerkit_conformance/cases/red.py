@@ -25,7 +25,7 @@ def one_more_each_time(bench: Bench) -> None:
     """Each way to come back adds exactly one: release, delayed release, end of lease, close, kill."""
     queue = bench.queue()
     sent = bench.broker.send(queue, b"x")
-    exact, timed = bench.capabilities.attempts == "exact", bench.capabilities.lease.scope == "message"
+    exact, timed = bench.capabilities.attempts == "exact", bench.timed
     expected, fired = 1, list[str]()
 
     def claim_and(trigger: str, then: object) -> None:

@@ -43,28 +43,28 @@ def every_value(bench: Bench) -> None:
     """Every state and every kind of JSON value comes back equal; NaN is refused, and nothing is stored for it."""
     store = bench.results
     for i, value in enumerate(VALUES):
-        check(store.set_result(bench.name(f"v{i}"), value), f"{value!r} was not stored")
+        check(store.set_result(bench.key(f"v{i}"), value), f"{value!r} was not stored")
     for i, value in enumerate(VALUES):
-        found = store.get(bench.name(f"v{i}"))
+        found = store.get(bench.key(f"v{i}"))
         check(found.state is State.SUCCESS and found.value == value, f"{value!r} came as {found.value!r}")
         check(type(found.value) is type(value), f"{value!r} came as a {type(found.value).__name__}")
     for state in (State.PENDING, State.STARTED, State.RETRY, State.REVOKED):
-        key = bench.name(f"state-{state}")
+        key = bench.key(f"state-{state}")
         check(store.set_state(key, state, meta={"n": [1, "é"]}), f"{state} was not stored")
         found = store.get(key)
         check(found.state is state and found.meta == {"n": [1, "é"]}, f"{state} came as {found}")
     for bad in (math.nan, math.inf, [math.nan]):
-        refused(lambda bad=bad: store.set_result(bench.name("nan"), bad), EncodeError, f"the value {bad}")  # type: ignore[misc]
-    check(store.get(bench.name("nan")).state is State.UNKNOWN, "a value that was refused was stored")
+        refused(lambda bad=bad: store.set_result(bench.key("nan"), bad), EncodeError, f"the value {bad}")  # type: ignore[misc]
+    check(store.get(bench.key("nan")).state is State.UNKNOWN, "a value that was refused was stored")
 
 
 @case("RES-02")
 def never_stored(bench: Bench) -> None:
     """An id that was never stored is UNKNOWN: no exception, no stored None."""
-    found = bench.results.get(bench.name())
+    found = bench.results.get(bench.key())
     check(found.state is State.UNKNOWN, f"its state is {found.state}")
     check(found.value is None and found.lost is None and found.error is None, f"it has something: {found}")
-    pending = bench.results.pending(bench.name())
+    pending = bench.results.pending(bench.key())
     check(not pending.done() and pending.state is State.UNKNOWN, "it is said to be done")
 
 
@@ -74,12 +74,12 @@ def falsy_is_not_missing(bench: Bench) -> None:
     store = bench.results
     falsy: tuple[Any, ...] = (None, False, 0, 0.0, "", [], {}, b"")
     for i, value in enumerate(falsy):
-        store.set_result(bench.name(f"{i}"), value)
-        found = store.get(bench.name(f"{i}"))
+        store.set_result(bench.key(f"{i}"), value)
+        found = store.get(bench.key(f"{i}"))
         check(found.state is State.SUCCESS, f"{value!r} reads as {found.state}")
         check(found.value == value and type(found.value) is type(value), f"{value!r} came as {found.value!r}")
-        check(store.pending(bench.name(f"{i}")).done(), f"{value!r} does not count as done")
-        check(store.pending(bench.name(f"{i}")).result(timeout=0) == value, f"waiting for {value!r}")
+        check(store.pending(bench.key(f"{i}")).done(), f"{value!r} does not count as done")
+        check(store.pending(bench.key(f"{i}")).result(timeout=0) == value, f"waiting for {value!r}")
 
 
 @case("RES-04")
@@ -87,17 +87,20 @@ def why_it_is_absent(bench: Bench) -> None:
     """Never, expired and forgotten are told apart as far as declared; a wrong reason is never given."""
     absence = bench.results_capabilities.absence
     mortal = bench.store(expires=ttl_of(bench)) if bench.results_capabilities.expires is True else bench.store()
-    keys = {what: bench.name(what) for what in ("never", "forgotten", "expired", "evicted")}
+    keys = {what: bench.key(what) for what in ("never", "forgotten", "expired", "evicted")}
     for what in ("forgotten", "expired", "evicted"):
         mortal.set_result(keys[what], what)
     mortal.forget(keys["forgotten"])
-    bench.storage(bench.results_urls[0]).evict(Role.RESULT, keys["evicted"])
+    storage = bench.storage(bench.results_urls[0])
+    if storage.keeps(Role.RESULT):
+        storage.evict(Role.RESULT, keys["evicted"])
     stranger = bench.store()
     seen: dict[str, set[str | None]] = {what: set() for what in keys}
     for store in (mortal, stranger):
         seen["never"].add(store.get(keys["never"]).lost)
         seen["forgotten"].add(store.get(keys["forgotten"]).lost)
-        seen["evicted"].add(store.get(keys["evicted"]).lost)
+        if storage.keeps(Role.RESULT):
+            seen["evicted"].add(store.get(keys["evicted"]).lost)
     check(mortal.get(keys["forgotten"]).lost == "forgotten", "who forgot it does not know that it did")
     if bench.results_capabilities.expires is True:
         bench.let_pass(ttl_of(bench) + bench.results_capabilities.ttl_late + bench.slack / 4)
@@ -123,24 +126,24 @@ def time_to_live(bench: Bench) -> None:
         return
     ttl = ttl_of(bench)
     store, other = bench.store(expires=ttl), bench.store()
-    store.set_result(bench.name("done"), 1)
-    store.reserve(bench.name("waiting"))
-    other.set_result(bench.name("stays"), 2)
+    store.set_result(bench.key("done"), 1)
+    store.reserve(bench.key("waiting"))
+    other.set_result(bench.key("stays"), 2)
     began = bench.time.now()
     for _ in range(3):
         bench.let_pass(ttl / 4)
         if bench.time.now() - began < ttl * 0.95:  # a busy machine may have slept for too long
-            states = [other.get(bench.name(key)).state for key in ("done", "waiting")]
+            states = [other.get(bench.key(key)).state for key in ("done", "waiting")]
             check(states == [State.SUCCESS, State.PENDING], f"gone before its time: {states}")
     bound = ttl / 4 + bench.results_capabilities.ttl_late + bench.slack
-    keys = [bench.name("done"), bench.name("waiting")]
+    keys = [bench.key("done"), bench.key("waiting")]
     bench.wait_until(
         lambda: all(found.state is State.UNKNOWN for found in other.get_many(keys)), within=bound, what="they are gone"
     )
     bench.measured["late"] = bench.time.now() - began - ttl
-    check(store.set_result(bench.name("done"), 3), "an expired final record still keeps others out")
-    check(other.get(bench.name("done")).value == 3, "the new record is not there")  # noqa: PLR2004
-    check(other.get(bench.name("stays")).value == 2, "a record with a longer life is gone")  # noqa: PLR2004
+    check(store.set_result(bench.key("done"), 3), "an expired final record still keeps others out")
+    check(other.get(bench.key("done")).value == 3, "the new record is not there")  # noqa: PLR2004
+    check(other.get(bench.key("stays")).value == 2, "a record with a longer life is gone")  # noqa: PLR2004
 
 
 @case("RES-06")
@@ -151,11 +154,11 @@ def odd_times_to_live(bench: Bench) -> None:
         lives += [40 * 86_400.0, 30 * 86_400.0 + 1, 400 * 86_400.0]
     for i, expires in enumerate(lives):
         store = bench.store(expires=expires)
-        store.set_result(bench.name(f"{i}"), i)
-        check(store.get(bench.name(f"{i}")).value == i, f"with expires={expires} it is gone at once")
+        store.set_result(bench.key(f"{i}"), i)
+        check(store.get(bench.key(f"{i}")).value == i, f"with expires={expires} it is gone at once")
     bench.let_pass(ttl_of(bench) * 2)
     for i, expires in enumerate(lives):
-        found = bench.results.get(bench.name(f"{i}"))
+        found = bench.results.get(bench.key(f"{i}"))
         check(found.state is State.SUCCESS, f"with expires={expires} it is gone after {ttl_of(bench) * 2:g} s")
     for bad in (0, -1, math.nan):
         refused(lambda bad=bad: bench.store(expires=bad), InvalidOption, f"expires={bad}")  # type: ignore[misc]
@@ -169,7 +172,7 @@ def what_prolongs(bench: Bench) -> None:
         return
     ttl = ttl_of(bench)
     store = bench.store(expires=ttl)
-    read, renewed = bench.name("read"), bench.name("renewed")
+    read, renewed = bench.key("read"), bench.key("renewed")
     store.set_state(read, State.STARTED)
     store.set_state(renewed, State.STARTED)
     bench.let_pass(ttl * 0.6)
@@ -189,16 +192,16 @@ def waiting_ends(bench: Bench) -> None:
     for timeout in (0.0, ttl_of(bench) / 8):
         began = bench.time.now()
         with bench.time.running():
-            refused(lambda t=timeout: store.pending(bench.name("never")).result(timeout=t), ResultTimeout, "waiting")  # type: ignore[misc]
+            refused(lambda t=timeout: store.pending(bench.key("never")).result(timeout=t), ResultTimeout, "waiting")  # type: ignore[misc]
         took = bench.time.now() - began
         check(timeout * 0.98 <= took <= timeout + bench.slack, f"a wait of {timeout:g} s took {took:g} s")
-    gone = store.reserve(bench.name("gone"))
-    store.forget(bench.name("gone"))
+    gone = store.reserve(bench.key("gone"))
+    store.forget(bench.key("gone"))
     with bench.time.running():
         lost = refused(lambda: gone.result(timeout=5 * ttl_of(bench)), ResultLost, "waiting for what was forgotten")
     check(lost.reason == "forgotten", f"its reason is {lost.reason!r}")
     if bench.results_capabilities.expires is True:
-        short = bench.store(expires=ttl_of(bench) / 2).reserve(bench.name("short"))
+        short = bench.store(expires=ttl_of(bench) / 2).reserve(bench.key("short"))
         began = bench.time.now()
         with bench.time.running():
             lost = refused(lambda: short.result(timeout=20 * ttl_of(bench)), ResultLost, "waiting for what expires")
@@ -206,20 +209,20 @@ def waiting_ends(bench: Bench) -> None:
         bound = ttl_of(bench) / 2 + bench.results_capabilities.ttl_late + 2 + bench.slack
         check(took <= bound, f"that it expired was told after {took:g} s")
         check(lost.reason in ("expired", "unknown"), f"its reason is {lost.reason!r}")
-    refused(lambda: store.pending(bench.name("x")).result(timeout=-1), ConfigurationError, "a timeout of -1")
+    refused(lambda: store.pending(bench.key("x")).result(timeout=-1), ConfigurationError, "a timeout of -1")
 
 
 @case("RES-12")
 def forgetting(bench: Bench) -> None:
     """To forget is idempotent, ends the waiting, and leaves nothing behind."""
     store = bench.results
-    store.set_result(bench.name("done"), 1)
+    store.set_result(bench.key("done"), 1)
     for _ in range(2):
-        store.forget(bench.name("done"), bench.name("never"))
+        store.forget(bench.key("done"), bench.key("never"))
     store.forget()
-    check(store.get(bench.name("done")).state is State.UNKNOWN, "it is still there")
-    check(bench.store().get(bench.name("done")).state is State.UNKNOWN, "others still see it")
-    pending = store.reserve(bench.name("waiting"))
+    check(store.get(bench.key("done")).state is State.UNKNOWN, "it is still there")
+    check(bench.store().get(bench.key("done")).state is State.UNKNOWN, "others still see it")
+    pending = store.reserve(bench.key("waiting"))
     told: list[str] = []
 
     def wait() -> None:
@@ -227,17 +230,17 @@ def forgetting(bench: Bench) -> None:
 
     bench.thread(wait)
     bench.wait_until(lambda: not pending.done(), within=1, what="it is waiting")
-    store.forget(bench.name("waiting"))
+    store.forget(bench.key("waiting"))
     bench.join()
     check(told == ["forgotten"], f"the waiter was told {told}")
-    check(store.set_result(bench.name("done"), 2), "after it was forgotten it cannot be stored anew")
+    check(store.set_result(bench.key("done"), 2), "after it was forgotten it cannot be stored anew")
 
 
 @case("RES-13")
 def the_same_again(bench: Bench) -> None:
     """A result that is stored twice, by a task that ran twice, is no error: the first one stays."""
     for again in (bench.results, bench.store()):
-        key = bench.name(f"twice-{again is bench.results}")
+        key = bench.key(f"twice-{again is bench.results}")
         check(bench.results.set_result(key, {"n": 1}) is True, "the first was not stored")
         check(again.set_result(key, {"n": 1}) is False, "the second says that it was stored")
         check(again.set_result(key, {"n": 2}) is False, "a different second says that it was stored")
@@ -250,7 +253,7 @@ def the_same_again(bench: Bench) -> None:
 def final_is_final(bench: Bench) -> None:
     """A late STARTED, RETRY or REVOKED does not replace SUCCESS or FAILURE; neither does a new reservation."""
     other = bench.store()
-    success, failure, revoked = bench.name("success"), bench.name("failure"), bench.name("revoked")
+    success, failure, revoked = bench.key("success"), bench.key("failure"), bench.key("revoked")
     bench.results.reserve(success)
     bench.results.set_state(success, State.STARTED)
     bench.results.set_result(success, 42)

@@ -78,8 +78,8 @@ def made_here_used_there(bench: Bench) -> None:
         lambda: bare.close(timeout=5.0),
     ]
     if bench.results_urls:
-        bench.results.set_result(bench.name("r"), 1)
-        steps += [lambda: bench.results.get(bench.name("r")), bench.results.close]
+        bench.results.set_result(bench.key("r"), 1)
+        steps += [lambda: bench.results.get(bench.key("r")), bench.results.close]
     steps.append(bench.broker.close)
     for step in steps:  # each in a thread that has never met the object
         bench.thread(step)
@@ -105,7 +105,7 @@ def what_is_pickled(bench: Bench) -> None:
     live: list[Any] = [bench.broker, consumer, bench.expect(consumer)]
     plugins: list[Any] = [bench.transport, bench.receiver(queue)]
     if bench.results_urls:
-        live += [bench.results, bench.results.pending(bench.name("r"))]
+        live += [bench.results, bench.results.pending(bench.key("r"))]
         plugins.append(bench.backend())
     for handle in live:
         _refuses(handle, TypeError)

@@ -73,7 +73,7 @@ def _sending(bench: Bench, url: str, queue: str, heard: list[str]) -> Callable[[
 def _reading(bench: Bench, url: str, heard: list[str]) -> Callable[[], object]:
     store, key = bench.store(url=url, **_QUICK), bench.name("r")
     heard.append(repr(store))
-    return lambda: store.get(key)
+    return lambda: store.get(store.own_id(key))
 
 
 def _called(call: Callable[[], object], heard: list[str]) -> bool:

@@ -198,7 +198,7 @@ def no_extension(bench: Bench) -> None:
     delivery = bench.expect(consumer)
     refused(delivery.extend, Unsupported, "extend()")
     delivery.ack(wait=True)
-    if bench.capabilities.lease.scope == "connection":
+    if not bench.timed:
         return
     sent = bench.broker.send(queue, b"slow")
     slow = bench.expect(consumer)

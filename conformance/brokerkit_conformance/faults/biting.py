@@ -8,8 +8,9 @@ import random
 from dataclasses import replace
 from typing import Final
 
+from brokerkit_conformance.faults.doors import connect_to
 from brokerkit_conformance.faults.injections import Injection
-from brokerkit_conformance.faults.lanes import Lane, connect_to
+from brokerkit_conformance.faults.lanes import Lane
 from brokerkit_conformance.faults.links import EndLink, Forward, Link, Piece, Stream
 from brokerkit_conformance.faults.loop import LoopThread
 from brokerkit_conformance.faults.plans import (
@@ -203,10 +204,11 @@ class _Chopping(Injection):
 class _Refusing(Injection):
     async def begin(self) -> None:
         await self._lane.refuse()
-        try:
-            (await connect_to(self._lane.address)).close()
-        except ConnectionRefusedError:
-            self._bite(None)
+        for door in self._lane.doors:
+            try:
+                (await connect_to(door.address)).close()
+            except ConnectionRefusedError:
+                self._bite(None)
 
     async def end(self) -> None:
         await super().end()

@@ -1,26 +1,24 @@
-"""The listening side of a proxy, inside the event loop: it accepts, connects to the server, and keeps the books."""
+"""What a proxy does with connections, inside the event loop: it connects each to its server, and keeps the books."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final
 
+from brokerkit_conformance.faults.doors import Address, Door, connect_to, hurry
 from brokerkit_conformance.faults.links import Carrier, Link, Stream
 from brokerkit_conformance.faults.plans import Ending, Way
 
-__all__ = ["Address", "Lane", "Traffic", "connect_to"]
+__all__ = ["Lane", "Traffic"]
 
-Address: TypeAlias = tuple[str, int] | str
-"""Host and port, or the path of a unix socket."""
-
-_BACKLOG: Final = 128
+_ANYWHERE: Final = ("127.0.0.1", 0)
+_NOBODY: Final = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,86 +50,67 @@ class Lane:
     """Lives in one event loop; `news` guards what other threads look at.
 
     Attributes:
-        address: where clients connect to.
+        doors: where clients connect to, the first one first.
         news: notified after every change.
         carriers: the faults at work.
         links: every connection that ever stood.
         failures: what went wrong in the proxy itself.
     """
 
-    def __init__(self, target: Address, listen: str | None, keep: int) -> None:
+    def __init__(self, keep: int) -> None:
         self.news = threading.Condition()
         self.carriers: Sequence[Carrier] = ()
         self.links: list[Link] = []
         self.failures: list[BaseException] = []
-        self.address: Address = listen or ("127.0.0.1", 0)
-        self._target = target
+        self.doors: list[Door] = []
         self._keep = keep
         self._accepted = self._unreachable = self._requests = 0
         self._last: dict[int, Way] = {}
         self._open: dict[int, Link] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._socket: socket.socket | None = None
-        self._holder: socket.socket | None = None
 
     # -- listening -------------------------------------------------------------------------------------------------
 
+    async def open(self, target: Address, listen: Address | None, spared: Collection[str]) -> Address:
+        """Open one more door, and return its address.
+
+        Raises:
+            OSError: nobody can listen there.
+        """
+        door = Door(target, listen or _ANYWHERE, spared, self._come)
+        try:
+            await door.listen()
+        except BaseException:
+            door.close()
+            raise
+        self.doors.append(door)
+        return door.address
+
     async def listen(self) -> None:
-        """Accept connections; the address stays the same for the lane's life."""
-        self._stop_accepting()
-        listener = self._bind()
-        listener.listen(_BACKLOG)
-        asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+        """Accept connections at all doors; their addresses stay the same for the lane's life."""
+        for door in self.doors:
+            await door.listen()
 
     async def refuse(self) -> None:
-        """Let new connections be refused, and keep the port."""
-        self._stop_accepting()
-        if isinstance(self.address, str):
-            self._bind()
+        """Let new connections be refused, and keep the ports."""
+        for door in self.doors:
+            await door.refuse()
 
     async def close(self) -> None:
         """End everything."""
-        self._stop_accepting()
-        if self._holder is not None:
-            self._holder.close()
+        for door in self.doors:
+            door.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if isinstance(self.address, str):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.address)  # noqa: PTH108 - beside socket calls, a path is a string
 
-    def _bind(self) -> socket.socket:
-        if isinstance(self.address, str):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.address)  # noqa: PTH108 - as above
-        elif self._holder is None:
-            # bound and never listening, so that nobody takes the port while connections are refused
-            self._holder = _bound(self.address)
-            self.address = self._holder.getsockname()[:2]
-        self._socket = _bound(self.address)
-        return self._socket
-
-    def _stop_accepting(self) -> None:
-        if self._socket is not None:
-            if asyncio.get_running_loop().remove_reader(self._socket):
-                self._accept(self._socket)  # for these clients the connection stands already
-            self._socket.close()
-            self._socket = None
-
-    def _accept(self, listener: socket.socket) -> None:
-        # not `sock_accept`: cancelled at the wrong moment, it loses a connection
-        while True:
-            try:
-                client, _ = listener.accept()
-            except (BlockingIOError, ConnectionAbortedError):
-                return
-            client.setblocking(False)
+    def _come(self, door: Door, client: socket.socket, spared: bool) -> None:  # noqa: FBT001 - called by a door alone
+        if not spared:
             with self._changed():
                 self._accepted += 1
-            task = asyncio.ensure_future(self._serve(client))
-            self._tasks.add(task)
-            task.add_done_callback(partial(self._served, client))
+        task = asyncio.ensure_future(self._pass_by(door, client) if spared else self._serve(door, client))
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._served, client))
 
     def _served(self, client: socket.socket, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -141,15 +120,15 @@ class Lane:
 
     # -- connections -----------------------------------------------------------------------------------------------
 
-    async def _serve(self, client: socket.socket) -> None:
+    async def _serve(self, door: Door, client: socket.socket) -> None:
         try:
-            server = await connect_to(self._target)
+            server = await connect_to(door.target)
         except OSError:
             with self._changed():
                 self._unreachable += 1
             return
         with contextlib.closing(server):
-            _hurry(client)
+            hurry(client)
             link = Link(len(self.links), self, client, server, self._keep)
             with self._changed():
                 self.links.append(link)
@@ -159,6 +138,14 @@ class Lane:
             finally:
                 with self._changed():
                     del self._open[link.number]
+            await link.linger()
+
+    async def _pass_by(self, door: Door, client: socket.socket) -> None:
+        """Serve one who is spared: no fault bites, and nothing is counted."""
+        with contextlib.suppress(OSError), contextlib.closing(await connect_to(door.target)) as server:
+            hurry(client)
+            link = Link(_NOBODY, _Untouched(), client, server, 0)
+            await link.run()
             await link.linger()
 
     async def kill(self, ending: Ending) -> list[Link]:
@@ -204,37 +191,10 @@ class Lane:
             self.news.notify_all()
 
 
-async def connect_to(address: Address) -> socket.socket:
-    """Connect to an address, and return the socket.
+class _Untouched:
+    """A road without faults, of which no books are kept."""
 
-    Raises:
-        OSError: nobody listens there.
-    """
-    sock = _new_socket(address)
-    try:
-        await asyncio.get_running_loop().sock_connect(sock, address)
-    except BaseException:
-        sock.close()
-        raise
-    _hurry(sock)
-    return sock
+    carriers: Sequence[Carrier] = ()
 
-
-def _bound(address: Address) -> socket.socket:
-    made = _new_socket(address)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.bind(address)
-    return made
-
-
-def _new_socket(address: Address) -> socket.socket:
-    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setblocking(False)
-    return sock
-
-
-def _hurry(sock: socket.socket) -> None:
-    sock.setblocking(False)
-    if sock.family != socket.AF_UNIX:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def told(self, stream: Stream) -> contextlib.AbstractContextManager[None]:  # noqa: ARG002 - see `Road.told`
+        return contextlib.nullcontext()

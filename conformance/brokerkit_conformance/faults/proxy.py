@@ -6,14 +6,15 @@ does is in `links`, the listening in `lanes`, the faults in `plans` (as values) 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self, overload
 
 from brokerkit_conformance.faults.biting import Holding, injection_of
+from brokerkit_conformance.faults.doors import Address
 from brokerkit_conformance.faults.injections import Effect, Injection
-from brokerkit_conformance.faults.lanes import Address, Lane, Traffic
+from brokerkit_conformance.faults.lanes import Lane, Traffic
 from brokerkit_conformance.faults.loop import HANG, LoopThread
 from brokerkit_conformance.faults.plans import Ending, Fault, HoldReply, KillConnections, Way
 from brokerkit_conformance.model import Inconclusive
@@ -37,6 +38,8 @@ class Mark:
 class Proxy:
     """Passes everything between clients and one server, until faults are injected. Thread-safe.
 
+    A server of several nodes has a door for each of them, and the faults are at work behind all doors together.
+
     Example:
         with Proxy("127.0.0.1", 6379) as proxy:
             held = proxy.inject(HoldReply(containing=message_id))
@@ -44,30 +47,32 @@ class Proxy:
             held.wait()              # the claim was made, and nobody knows
 
     Args:
-        host: of the server, or its unix socket's path, with `port` 0.
+        host: of the server, or its unix socket's path, with `port` 0. None for a proxy that has no door yet: see `door`.
         port: of the server.
         listen: path of a unix socket to listen on, instead of a free port of 127.0.0.1.
         keep: bytes of each direction of each connection that are remembered for searching.
         beside: a proxy whose thread is shared, so that what is shown of one holds of the other.
-
-    Attributes:
-        address: where clients connect to: host and port, or a path.
     """
 
     def __init__(
-        self, host: str, port: int = 0, *, listen: str | None = None, keep: int = _KEEP, beside: Proxy | None = None
+        self,
+        host: str | None = None,
+        port: int = 0,
+        *,
+        listen: str | None = None,
+        keep: int = _KEEP,
+        beside: Proxy | None = None,
     ) -> None:
-        target: Address = (host, port) if port else host
         self._owns_thread = beside is None
         self._thread: LoopThread = LoopThread(f"proxy-to-{host}:{port}") if beside is None else beside._thread  # noqa: SLF001
-        self._lane = Lane(target, listen, keep)
+        self._lane = Lane(keep)
         self._closed = False
         try:
-            self._thread.call(self._lane.listen())
+            if host is not None:
+                self.door(host, port, listen=listen)
         except BaseException:
             self._close_thread()
             raise
-        self.address = self._lane.address
 
     def __enter__(self) -> Self:
         return self
@@ -76,6 +81,26 @@ class Proxy:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def door(self, host: str, port: int = 0, *, listen: Address | None = None, spared: Collection[str] = ()) -> Address:
+        """Open one more door, and return the address that clients connect to there.
+
+        Args:
+            host: of the server behind it, or its unix socket's path, with `port` 0.
+            port: of the server behind it.
+            listen: where; None for a free port of 127.0.0.1.
+            spared: hosts that watch the server and are no clients of it: what comes from there passes unharmed, and is not
+                counted.
+
+        Raises:
+            OSError: nobody can listen there.
+        """
+        return self._thread.call(self._lane.open((host, port) if port else host, listen, spared))
+
+    @property
+    def address(self) -> Address:
+        """Where clients connect to, at the first door: host and port, or a path."""
+        return self._lane.doors[0].address
 
     @property
     def host(self) -> str:

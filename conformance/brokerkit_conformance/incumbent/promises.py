@@ -101,6 +101,7 @@ CELERY_REDIS: Final = ResultCapabilities(
     product="Celery's redis result backend",
     shared="network",
     embedded=False,
+    readers="any",
     wait="poll",  # it has pub/sub for AsyncResult; the bridge asks
     expires=True,
     ttl_late=1.0,  # whole seconds

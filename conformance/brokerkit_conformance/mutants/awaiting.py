@@ -9,7 +9,10 @@ from typing import Any
 from brokerkit._known import Known
 from brokerkit._waiting import Waiting
 from brokerkit.memory import MemoryResultBackend
+from brokerkit.rpc import RpcResultBackend
+from brokerkit.rpc.inbox import Inbox
 from brokerkit_conformance.mutants.planting import Patch, mutant
+from brokerkit_conformance.rpc import RpcMemoryHarness
 
 
 @mutant("RES-08", "RES-12", source="PEERS: Celery waits for ever")
@@ -17,13 +20,7 @@ def the_lost_are_waited_for(patch: Patch) -> None:
     """A wait for a record that is gone goes on until its time is up."""
     patch.value(Waiting, "gone", lambda *_: None)
 
-    def make(register: Any) -> Any:
-        def mutated(self: Any, key: str, **_: Any) -> Any:
-            return register(self, key, known=False)
-
-        return mutated
-
-    patch.wrap(Waiting, "_register", make)
+    patch.wrap(Waiting, "join", lambda join: lambda self, keys: join(self, dict.fromkeys(keys, False)))
     patch.value(Known, "reason", lambda *_: None)
 
 
@@ -154,6 +151,27 @@ def reading_consumes(patch: Patch) -> None:
         return mutated
 
     patch.wrap(MemoryResultBackend, "get", make)
+
+
+@mutant("RES-22", source="PEERS: Celery's rpc leaves another reader PENDING", harness=RpcMemoryHarness)
+def another_reader_waits(patch: Patch) -> None:
+    """Who did not ask for a result finds nothing, and is not told why."""
+    patch.value(RpcResultBackend, "check_reader", lambda *_: None)
+
+
+@mutant("RES-22", source="PEERS: Celery's rpc gives a result once", harness=RpcMemoryHarness)
+def requester_reads_once(patch: Patch) -> None:
+    """The requester's process drops a result when it was read."""
+
+    def make(get: Any) -> Any:
+        def mutated(self: Any, keys: Any, *, timeout: float) -> Any:
+            found = get(self, keys, timeout=timeout)
+            self.delete([record.key for record in found if record is not None and record.final], timeout=timeout)
+            return found
+
+        return mutated
+
+    patch.wrap(Inbox, "get", make)
 
 
 @mutant("RES-25", source="PEERS")

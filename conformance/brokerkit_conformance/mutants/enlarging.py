@@ -99,3 +99,18 @@ def takes_all_there_is(patch: Patch) -> None:
         return lambda self, *, limit, timeout, acks=(): receive(self, limit=10**9, timeout=timeout, acks=acks)  # noqa: ARG005
 
     patch.wrap(MemoryReceiver, "receive", make)
+
+
+@mutant("BIG-07", source="RB: a claim check whose payload nobody collects")
+def large_bodies_stay(patch: Patch) -> None:
+    """What a queue keeps of a large body stays there when its message has gone."""
+
+    def make(remove: Any) -> Any:
+        def mutated(self: Any, queue: Any, stored: Any) -> None:
+            remove(self, queue, stored)
+            if len(stored.message.body) > 2**16:
+                queue.messages[stored.seq] = stored
+
+        return mutated
+
+    patch.wrap(MemoryServer, "_remove", make)

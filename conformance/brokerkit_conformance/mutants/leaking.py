@@ -11,6 +11,7 @@ from brokerkit.consumer import Consumer
 from brokerkit.memory import MemoryReceiver, MemoryServer, MemoryTransport
 from brokerkit.testing import ManualClock
 from brokerkit_conformance.bench import Bench
+from brokerkit_conformance.mutants import score
 from brokerkit_conformance.mutants.planting import Patch, mutant
 
 _kept: Final[list[Any]] = []
@@ -115,3 +116,9 @@ def time_goes_twice_as_fast(patch: Patch) -> None:
 def threads_die_unseen(patch: Patch) -> None:
     """What a case's thread raised is forgotten."""
     patch.value(Bench, "join", lambda self: [thread.join(1.0) for thread in self._threads])
+
+
+@mutant("HAR-08", source="go-cloud: cases that no implementation can fail")
+def nobody_plants_anything(patch: Patch) -> None:
+    """The suite comes without planted defects, and nobody notices that its cases cannot fail."""
+    patch.value(score, "all_mutants", tuple)

@@ -63,10 +63,23 @@ class Score:
         }
 
 
-def run(only: str = "", *, jobs: int = 4, progress: Callable[[str], object] | None = None) -> Score:
-    """Try all mutants whose name contains `only`, in processes of their own: a planted defect is one of a whole process."""
+def run(
+    only: str = "",
+    *,
+    names: Sequence[str] | None = None,
+    jobs: int = 4,
+    progress: Callable[[str], object] | None = None,
+) -> Score:
+    """Try all mutants whose name contains `only`, in processes of their own: a planted defect is one of a whole process.
+
+    Args:
+        only: a part of the names.
+        names: whole names instead.
+        jobs: processes at once.
+        progress: is told of each in a line.
+    """
     score, began = Score(), time.monotonic()
-    names = [each.name for each in all_mutants() if only in each.name]
+    names = [each.name for each in all_mutants() if only in each.name] if names is None else names
     own = (os.getpid(),)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=end_with, initargs=own) as pool:
         for each, missed in zip(names, pool.map(_missed_by, names), strict=True):
@@ -75,7 +88,7 @@ def run(only: str = "", *, jobs: int = 4, progress: Callable[[str], object] | No
                 score.killed.append(each)
             if progress is not None:
                 progress(_line(each, missed))
-    if not only:
+    if set(names) == {each.name for each in all_mutants()}:
         score.unguarded = unguarded()
     score.seconds = time.monotonic() - began
     return score

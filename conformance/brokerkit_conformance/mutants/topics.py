@@ -6,6 +6,7 @@ import fnmatch
 from dataclasses import replace
 from typing import Any
 
+from brokerkit.capabilities import Fanout
 from brokerkit.memory import MemoryServer, MemoryTransport
 from brokerkit.models import topic_matches
 from brokerkit_conformance.mutants.planting import Patch, mutant
@@ -127,6 +128,14 @@ def gaps_are_silent(patch: Patch) -> None:
         return mutated
 
     patch.wrap(MemoryServer, "_copy_to", make)
+
+
+@mutant("FAN-08", source="RabbitMQ's x-overflow")
+def claims_to_refuse(patch: Patch) -> None:
+    """A full subscriber queue is said to refuse a publish; it drops copies, and the publisher is told nothing."""
+    powers = MemoryTransport.capabilities
+    assert isinstance(powers.fanout, Fanout)  # noqa: S101 - for the type checker
+    patch.value(MemoryTransport, "capabilities", replace(powers, fanout=replace(powers.fanout, overflow="refuse")))
 
 
 @mutant("FAN-08", source="LAWS 2")

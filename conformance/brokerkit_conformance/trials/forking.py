@@ -84,12 +84,14 @@ def locks(orders: Orders) -> None:
                         if (delivery := consumer.receive(0.2)) is not None:
                             delivery.ack()
                     if store is not None:
-                        store.set_state(f"{queue}-{number}", "STARTED")
+                        store.set_state(store.own_id(f"{queue}-{number}"), "STARTED")
 
         def work() -> None:
             _work(broker, orders.queues["child"], "child")
             if store is not None:
-                check(store.set_result(f"{queue}-child-{os.getpid()}", 1), "a child's result was not stored")
+                check(
+                    store.set_result(store.own_id(f"{queue}-child-{os.getpid()}"), 1), "a child's result was not stored"
+                )
 
         with _running(hammer, 4, stop):
             for _ in range(orders.settings["forks"]):

@@ -1,38 +1,31 @@
 """What this plugin is measured against by `brokerkit bench sqlite`: the raw driver at its best, and kombu's SQL transport.
 
-Nothing else imports this. Each contender does the same work on a file of its own; kombu is imported when its contender opens.
+Nothing else imports this. Each contender does the same work on a file of its own.
 """
 
 from __future__ import annotations
 
-import importlib
 import sqlite3
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, final
+from typing import ClassVar, Final, Literal, final
 
-__all__ = ["SQLITE", "Goal", "KombuSQL", "RawSQLite", "SQLiteBenchmark"]
+from brokerkit.bench.contract import Contender, Goal
+from brokerkit.bench.kombu_peer import KOMBU, Kombu
 
-_QUEUE: Final = "bench"
+__all__ = ["SQLITE", "RawSQLite", "SQLiteBenchmark"]
+
 _LEASE: Final = 30.0
 _POLL: Final = 0.001
 _BUSY: Final = 60.0
 _FILE: Final = "queue.db"
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """One goal; see `brokerkit.bench.contract.Goal`."""
-
-    cell: str
-    mode: str | None
-    versus: str
-    bound: Literal["at least", "at most"]
-    value: float
+_KOMBUS_NOTE: Final = (
+    "SQLite's own defaults in all modes (rollback journal, FULL); no batches; at most once: its ack does nothing, and "
+    "delivered rows stay; bodies are base64 in JSON"
+)
 
 
 @final
@@ -125,84 +118,14 @@ class RawSQLite:
 
 
 @final
-class KombuSQL:
-    """kombu's `sqlalchemy+sqlite` transport, acking each message."""
-
-    name: str = "kombu"
-    threads: Literal["shared", "own", "no"] = "no"
-    note: str = (
-        "SQLite's own defaults in all modes (rollback journal, FULL); no batches; at most once: its ack does nothing, and "
-        "delivered rows stay; bodies are base64 in JSON"
-    )
-
-    def open(self, folder: Path) -> None:
-        """See `Contender.open`."""
-        kombu = importlib.import_module("kombu")
-        self._connection: Any = kombu.Connection(f"sqlalchemy+sqlite:///{folder / _FILE}")
-        self._queue: Any = kombu.Queue(_QUEUE, channel=self._connection.channel())
-        self._queue.declare()
-        self._producer = self._connection.Producer()
-        self._received: list[bytes] = []
-        self._consumer = self._connection.Consumer([self._queue], callbacks=[self._on_message], accept=None)
-        self._consuming = False
-
-    def send(self, body: bytes) -> None:
-        """See `Contender.send`."""
-        self._producer.publish(
-            body, routing_key=_QUEUE, content_type="application/octet-stream", content_encoding="binary"
-        )
-
-    def send_many(self, bodies: Sequence[bytes]) -> None:
-        """See `Contender.send_many`; it has no batches."""
-        for body in bodies:
-            self.send(body)
-
-    def consume(self, count: int, *, prefetch: int) -> tuple[int, int]:
-        """See `Contender.consume`."""
-        self._received.clear()
-        self._consumer.qos(prefetch_count=prefetch)
-        with self._consumer:
-            while len(self._received) < count:
-                self._connection.drain_events(timeout=_BUSY)
-        return len(self._received), sum(map(len, self._received))
-
-    def receive(self, timeout: float) -> bytes | None:
-        """See `Contender.receive`."""
-        if not self._consuming:
-            self._consumer.consume()
-            self._consuming = True
-        self._received.clear()
-        try:
-            self._connection.drain_events(timeout=timeout)
-        except TimeoutError:
-            return None
-        return self._received[0]
-
-    def depth(self) -> int:
-        """See `Contender.depth`."""
-        return int(self._queue.queue_declare(passive=True).message_count)
-
-    def purge(self) -> None:
-        """See `Contender.purge`."""
-        self._queue.purge()
-
-    def close(self) -> None:
-        """See `Contender.close`."""
-        self._connection.release()
-
-    def _on_message(self, body: bytes, message: Any) -> None:
-        message.ack()
-        self._received.append(body)
-
-
-@final
 class SQLiteBenchmark:
     """See `brokerkit.bench.contract.Benchmark`."""
 
     title: str = "SQLite"
     modes: Sequence[str] = ("FULL", "NORMAL")
     driver: str = RawSQLite.name
-    peer: str = KombuSQL.name
+    peer: str = KOMBU
+    where: str = "on files of their own on one disk"
     modules: Sequence[str] = ("kombu.connection", "sqlalchemy")
     goals: ClassVar[Sequence[Goal]] = (
         Goal("send", "FULL", "kombu", "at least", 10),
@@ -218,14 +141,18 @@ class SQLiteBenchmark:
         """Return brokerkit's URL."""
         return f"sqlite:///{folder / _FILE}?synchronous={mode}"
 
-    def rivals(self, mode: str) -> Sequence[Any]:
+    def rivals(self, mode: str) -> Sequence[Contender]:
         """Return the other contenders."""
-        return [RawSQLite(mode), KombuSQL()]
+        return [RawSQLite(mode), Kombu(_kombus_url, note=_KOMBUS_NOTE)]
 
     def versions(self) -> Mapping[str, str]:
         """Return what is measured."""
         names = ("brokerkit-sqlalchemy", "sqlalchemy", "kombu")
         return {"SQLite": sqlite3.sqlite_version, **{name: version(name) for name in names}}
+
+
+def _kombus_url(folder: Path) -> str:
+    return f"sqlalchemy+sqlite:///{folder / _FILE}"
 
 
 SQLITE: Final = SQLiteBenchmark()

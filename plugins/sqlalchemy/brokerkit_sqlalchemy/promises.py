@@ -70,6 +70,7 @@ def result_capabilities(*, in_memory: bool, synchronous: str) -> ResultCapabilit
         product="SQLite in memory" if in_memory else "SQLite",
         shared="process" if in_memory else "host",
         embedded=True,
+        readers="any",
         wait="poll",
         expires=True,
         ttl_late=0.0,

@@ -22,6 +22,9 @@ from brokerkit_sqlalchemy.watch import Waiter
 __all__ = ["SQLAlchemyReceiver"]
 
 _LEAST_TIMEOUT: Final = 0.05  # a shorter wait for the lock would fail whenever another process commits
+_FIRST_TIMEOUT: Final = (
+    0.5  # as long as we have not looked at all, whatever the caller's: else "nothing" would be a guess
+)
 _LOCKED_FOR: Final = 5.0  # seconds of a locked file after which "nothing received" would be a lie
 _RIPEN_AT_ONCE: Final = 10_000  # rows of one transaction, so that others get their turn
 _COMPARE_EVERY: Final = 1.0  # seconds between two looks whether all bindings are there
@@ -50,11 +53,12 @@ class _State(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """What a look or a claim found; at `wake_at` there may be more without anybody's doing."""
+    """What a look or a claim found; at `wake_at` there may be more without anybody's doing. `locked`: it could not look."""
 
     deliveries: list[Received]
     missing: list[str]
     wake_at: float
+    locked: Exception | None = None
 
 
 @final
@@ -97,14 +101,17 @@ class SQLAlchemyReceiver(Receiver):
         """See `Receiver.receive`."""
         end = self._clock.monotonic() + timeout
         lost, pending = self._fence(acks)
+        least = _FIRST_TIMEOUT
         while True:
             self._waiter.stirred = False
             if not acks:
                 self._tell()
             left = end - self._clock.monotonic()
-            found, refused = self._attempt(limit, pending, max(left, _LEAST_TIMEOUT))
+            found, refused = self._attempt(limit, pending, max(left, least))
             lost += refused
             pending = []
+            if found.locked is None:
+                least = _LEAST_TIMEOUT
             if found.deliveries or self._waiter.closed:
                 return found.deliveries, lost
             if acks and (found.missing or self._untold):
@@ -113,6 +120,8 @@ class SQLAlchemyReceiver(Receiver):
             self._tell()
             left = end - self._clock.monotonic()
             if left <= 0:
+                if found.locked is not None and least == _FIRST_TIMEOUT:
+                    raise found.locked
                 return [], lost
             self._waiter.wait(min(left, max(found.wake_at - self._database.time.now(), 0.0)))
 
@@ -129,7 +138,7 @@ class SQLAlchemyReceiver(Receiver):
             self._locked_since = began if self._locked_since is None else self._locked_since
             if acks or not is_busy(error) or self._clock.monotonic() - self._locked_since >= _LOCKED_FOR:
                 raise
-            return _Found([], [], 0.0), []
+            return _Found([], [], 0.0, locked=error), []
         except InconsistencyError:
             self._waiter.watch.renew()
             raise

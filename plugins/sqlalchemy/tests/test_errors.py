@@ -15,6 +15,7 @@ import sqlalchemy
 from brokerkit_sqlalchemy import SQLAlchemyResultBackend, SQLAlchemyTransport
 from brokerkit_sqlalchemy.errors import ERRORS
 
+import brokerkit
 from brokerkit.errors import (
     BrokerkitError,
     InconsistencyError,
@@ -82,13 +83,47 @@ def test_a_locked_file_is_throttled_in_time_and_loses_nothing(
     assert transport.depth("q", timeout=5).ready == 3  # reading goes on
 
 
-def test_receiving_from_a_locked_file_is_empty_and_then_an_error(
+def test_receiving_from_a_locked_file_never_says_that_there_is_nothing(
     transport: SQLAlchemyTransport, locked: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receiver = transport.open_receiver(["q"], prefetch=9, visibility_timeout=30)
-    assert receiver.receive(limit=1, timeout=0.1) == ([], [])
+    for timeout in (0, 0.1, 1):
+        assert isinstance(error_of(lambda timeout=timeout: receiver.receive(limit=1, timeout=timeout)), Throttled)
     monkeypatch.setattr("brokerkit_sqlalchemy.receiver._LOCKED_FOR", 0.1)
-    assert isinstance(error_of(lambda: receiver.receive(limit=1, timeout=0.1)), Throttled)
+    assert isinstance(error_of(lambda: receiver.receive(limit=1, timeout=0.3)), Throttled)
+
+
+def test_dead_letters_of_a_locked_file_are_found_when_the_lock_is_let_go(
+    url: str,
+    transport: SQLAlchemyTransport,
+    actor: Callable[[str], subprocess.Popen[str]],
+    tmp_path: Path,
+    message: Make,
+) -> None:
+    transport.declare(Queue(name="q.dead"), timeout=5)
+    transport.send("q.dead", [message(), message()], timeout=5)
+    holder = actor(f"""
+        import sqlite3
+        connection = sqlite3.connect({str(tmp_path / "broker.db")!r}, isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+        tell("held")
+        sys.stdin.readline()
+        connection.execute("COMMIT")
+    """)
+    assert holder.stdout is not None
+    assert holder.stdin is not None
+    assert holder.stdout.readline() == "held\n"
+    retrying = threading.Event()
+    with (
+        brokerkit.connect(url, timeout=60, on_event=lambda _: retrying.set()) as broker,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        looking = pool.submit(broker.dead_letters, "q")
+        assert retrying.wait(60)  # it was told of the lock, and not that there is nothing
+        holder.stdin.write("\n")
+        holder.stdin.flush()
+        assert len(looking.result(60)) == 2
+        assert broker.redrive("q") == 2
 
 
 def test_acks_of_a_locked_file_are_an_error_and_can_be_repeated(
