@@ -223,8 +223,10 @@ class Consumer:
         left = max(deadline - self._clock.monotonic(), 0.0)
         try:
             claimed, lost = leases.receiver.receive(limit=room, timeout=min(left, _MAX_BLOCK), acks=acks)
-        except Exception as error:  # noqa: BLE001 - the table decides what it is
-            leases.put_back(finished)
+        except BaseException as error:
+            leases.put_back(finished)  # also those of who is interrupted
+            if not isinstance(error, Exception):
+                raise
             translated = self._broker.caller.translate(error, f"receive from {', '.join(map(repr, self.queues))}")
         else:
             self._failures = 0

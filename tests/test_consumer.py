@@ -403,6 +403,17 @@ def test_an_outage_longer_than_the_wait_is_an_error_not_silence(broker):
             consumer.receive(0)
 
 
+def test_acks_that_ride_along_with_an_interrupted_receive_are_sent_again(broker):
+    faults = Faults(broker.transport)
+    broker.send("q", 1)
+    with broker.consumer("q") as consumer:
+        consumer.receive(0).ack()
+        faults.fail("receive", KeyboardInterrupt(), times=1)
+        with pytest.raises(KeyboardInterrupt):
+            consumer.receive(0)
+    assert broker.depth("q") == brokerkit.Depth(0, 0, 0)
+
+
 def test_acks_that_could_not_be_sent_are_sent_again(broker, clock):
     faults = Faults(broker.transport)
     broker.send("q", 1)

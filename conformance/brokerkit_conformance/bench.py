@@ -153,16 +153,17 @@ class Bench:
         self._undo.callback(other.finish)
         return other
 
-    def private(self, *, doomed: bool = False) -> None:
+    def private(self, *, doomed: bool = False, results: bool = False) -> None:
         """From here on, work on a new server of this case's own, which it may break.
 
         Args:
             doomed: it will be killed, frozen or restarted as well.
+            results: it has to be one that stores results.
         """
         urls = self.harness.doomed_urls() if doomed else self.harness.private_urls()
         had_broker = bool(self.urls)
         self.urls, self.results_urls = map(list, urls)
-        if not (self.urls if had_broker else self.results_urls):
+        if not (self.urls if had_broker and not results else self.results_urls):
             raise NotRun("the harness gives no server that a case may break")
 
     def storage(self, url: str | None = None) -> Storage:

@@ -29,9 +29,11 @@ def large_bodies_leave_nothing(bench: Bench) -> None:
         bench.broker.send_many(queue, [bytes([n]) * size for n in range(3)])
     check(storage.everything() > empty, "three large bodies in each of three queues are no key on the server")
     consumer = bench.consumer(queues["acked"])
-    for n in range(3):
+    sent = {bytes([n]) * size for n in range(3)}
+    while sent:
         delivery = bench.expect(consumer)
-        check(delivery.body == bytes([n]) * size, f"a body of {size} bytes came as another one")
+        check(delivery.body in sent, f"a body of {size} bytes came as another one, or twice")
+        sent.remove(delivery.body)
         delivery.ack(wait=True)
     bench.silent(queues["acked"], consumer, why="all were acked")
     check(bench.broker.purge(queues["purged"]) == 3, "not all were purged")  # noqa: PLR2004 - as many as were sent

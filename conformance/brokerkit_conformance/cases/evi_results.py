@@ -25,11 +25,11 @@ _REASONS: Final = (None, "unknown", "evicted")
 @of_results("EVI-11")
 def everything_gone(bench: Bench) -> None:
     """Everything is gone at once: who waits for what was reserved is told, nothing comes back, and new results work."""
-    bench.private()
+    bench.private(results=True)
     ways = list(bench.storage(bench.results_urls[0]).admin.disasters())
     check(ways, "the harness's admin knows no disaster")
     for way in ways:
-        bench.private()
+        bench.private(results=True)
         _survive(bench, bench.storage(bench.results_urls[0]).admin.disasters()[way], way)
     bench.measured["lost by"] = ", ".join(ways)
 
@@ -130,7 +130,7 @@ def warned(bench: Bench) -> None:
 @of_results("EVI-16")
 def the_map_is_complete(bench: Bench) -> None:
     """After every kind of call each key on the server has a role, and each new one belongs to us by name."""
-    bench.private()
+    bench.private(results=True)
     url = bench.results_urls[0]
     store = bench.store(url=url)
     store.get(bench.name("nothing"))

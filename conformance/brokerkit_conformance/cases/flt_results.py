@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from contextlib import suppress
@@ -24,12 +25,14 @@ _SOON: Final = 2.0
 _VALUE: Final = "v" * 20_000
 _CYCLES: Final = 200
 _WARM_UP: Final = 50
+_ROUNDS: Final = 20
+"""Calls after which those who came at the same time have begun to wait."""
 
 
 @of_results("FLT-13")
 def killed(bench: Bench) -> None:
     """The server is killed and comes back: what it keeps of results is as declared, who waits is told, and nothing hangs."""
-    bench.private(doomed=True)
+    bench.private(doomed=True, results=True)
     url = bench.results_urls[0]
     control = bench.harness.server_control(url)
     if control is None:
@@ -99,6 +102,11 @@ def slow(bench: Bench) -> None:
         with proxy.inject(Slow(latency=0.2)):
             got: list[Any] = []
             bench.thread(lambda: got.append(pending.result(timeout=HANG)))
+            for _ in range(5):  # meanwhile it waits, longer than its first look takes
+                check(
+                    not got and store.get(bench.key("hole", store)).state is State.UNKNOWN,
+                    "it came before it was there",
+                )
             bench.results.set_result(pending.id, "slowly")
             bench.join()
         check(got == ["slowly"], f"who waits over a slow line got {got}")
@@ -142,6 +150,7 @@ def closed_under_waiters(bench: Bench) -> None:
     """A store that is closed while threads wait or work ends them all, as Closed; nothing deadlocks."""
     store = bench.store()
     told: list[str] = []
+    busy = threading.Event()
     together = threading.Barrier(9)
 
     def wait(n: int) -> None:
@@ -152,8 +161,10 @@ def closed_under_waiters(bench: Bench) -> None:
     def work() -> None:
         together.wait(HANG)
         try:
-            while True:
+            for n in itertools.count():
                 store.set_result(bench.key("busy", store), 1)
+                if n == _ROUNDS:
+                    busy.set()
         except (Closed, TransportError) as error:
             told.append(type(error).__name__)
 
@@ -162,6 +173,7 @@ def closed_under_waiters(bench: Bench) -> None:
     for _ in range(2):
         bench.thread(work)
     together.wait(HANG)
+    check(busy.wait(HANG), "nothing can be stored while others wait")
     began = time.monotonic()
     with bench.time.running():
         store.close(timeout=5.0)

@@ -40,6 +40,10 @@ class CrampedHarness(ServedHarness):
 
         self._patch.wrap(MemoryServer, "_store", make)
 
+    def results_urls(self) -> Sequence[str]:
+        """None: only its queues are bounded."""
+        return ()
+
     def private_urls(self) -> tuple[Sequence[str], Sequence[str]]:
         """A new server."""
         return MemoryHarness().private_urls()

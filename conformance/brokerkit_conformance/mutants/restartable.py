@@ -47,6 +47,10 @@ class RestartableHarness(NetworkedHarness):
         """Two virtual hosts behind the proxy."""
         return [url.replace(f":{self._behind[1]}/", f":{self._proxy.port}/") for url in super().urls()]
 
+    def results_urls(self) -> Sequence[str]:
+        """None: its mutants are of the broker."""
+        return ()
+
     def private_urls(self) -> tuple[Sequence[str], Sequence[str]]:
         """The same."""
         return self.urls(), ()

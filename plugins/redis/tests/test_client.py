@@ -10,7 +10,6 @@ from brokerkit_redis.errors import ERRORS
 from redis import exceptions
 
 from brokerkit import errors, servers
-from brokerkit._clock import SYSTEM_CLOCK
 from brokerkit.testing import ManualClock
 
 HANG = 30.0
@@ -205,16 +204,6 @@ def test_close_is_idempotent_and_final(start, open_client, patiently):
     with pytest.raises(errors.Closed):
         client.line().run([("PING",)], timeout=HANG)
     patiently(lambda: server.command("INFO", "clients"), until=lambda text: b"connected_clients:1\r" in text)
-
-
-def test_close_ends_a_pause(plain, open_client):
-    client = open_client(plain.url())
-    thread = threading.Thread(target=lambda: client.pause(HANG))
-    thread.start()
-    began = SYSTEM_CLOCK.monotonic()
-    client.close()
-    thread.join(HANG)
-    assert SYSTEM_CLOCK.monotonic() - began < HANG / 2
 
 
 def test_what_is_no_redis_is_a_lost_connection(start, open_client):
