@@ -6,7 +6,7 @@ import random
 import ssl
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, final
 
 from amqp import exceptions
@@ -59,15 +59,19 @@ class Connector:
         self._context: ssl.SSLContext | None = None
         self._last: Host | None = None
 
-    def open(self, *, deadline: float, heartbeat: int, purpose: str) -> Link:
+    def open(
+        self, *, deadline: float, heartbeat: int, purpose: str, unwanted: Callable[[], bool] = lambda: False
+    ) -> Link:
         """Open a connection.
 
         Args:
             deadline: by the clock. Each host gets its share, so that a frozen one leaves some for the others.
             heartbeat: seconds; the server may choose less.
             purpose: a word for the connection's name on the server.
+            unwanted: tells that nobody waits for it any more; asked several times a second.
 
         Raises:
+            Closed: it became unwanted.
             Unreachable: no connection could be made.
             Untrusted: a certificate was not accepted.
             AMQPError: a server does not let us in.
@@ -80,7 +84,7 @@ class Connector:
             now = self._clock.monotonic()
             share = min((deadline - now) / (len(hosts) - index), self._options.connect_timeout)
             try:
-                link = self._dial(host, context, now + share, heartbeat, purpose)
+                link = self._dial(host, context, now + share, heartbeat=heartbeat, purpose=purpose, unwanted=unwanted)
             except _ELSEWHERE as error:
                 failures.append(error)
                 continue
@@ -99,7 +103,16 @@ class Connector:
         first = hosts.index(self._last) if self._last in hosts else 0
         return hosts[first:] + hosts[:first]
 
-    def _dial(self, host: Host, context: ssl.SSLContext | None, deadline: float, heartbeat: int, purpose: str) -> Link:
+    def _dial(
+        self,
+        host: Host,
+        context: ssl.SSLContext | None,
+        deadline: float,
+        *,
+        heartbeat: int,
+        purpose: str,
+        unwanted: Callable[[], bool],
+    ) -> Link:
         server = f"[{host[0]}]:{host[1]}" if ":" in host[0] else f"{host[0]}:{host[1]}"
         address, options = self._address, self._options
         dialled = Dialled(
@@ -107,6 +120,7 @@ class Connector:
             context,
             deadline,
             self._clock,
+            unwanted=unwanted,
             authentication=login(options.login_method, address.username, address.password),
             virtual_host=address.virtual_host,
             client_properties=self._properties(purpose),

@@ -2,22 +2,38 @@
 
 A delay is rounded up, to 10 ms below a second and to 100 ms from there, and written in decimal digits: 0.25 s is 200 + 50 ms.
 For each digit that is not 0 there is a queue in which everything lives that long: `bk.delay.200.on` hands on to the next
-digit, `bk.delay.50`, the last, hands on to the routing key, which is the target queue all the way. From digit to digit the
-headers `bk-delay-N` show the way through the headers exchanges `bk.delay.N`. So there are at most 2 x 9 queues a digit,
-whatever delays are asked for; most delays are round, and need one. They are made when first needed, and never expire:
-publishing would not renew them.
+digit, `bk.delay.50`, the last, hands on to the exchange `bk.delay.end`, to which each target queue is bound by its name; that is
+the routing key all the way. From digit to digit the headers `bk-delay-N` show the way through the headers exchanges
+`bk.delay.N`. So there are at most 2 x 9 queues a digit, whatever delays are asked for; most delays are round, and need one.
+They are made when first needed, and never expire: publishing would not renew them.
+
+A quorum queue hands on at least once: it keeps what nobody takes, tries again, and after a few of these hands on nothing
+else. So whatever has no target any more must have a way out: `bk.delay.end` lets it go to the queue `bk.delay.stray`, which
+tries the default exchange once, for a queue that was declared anew, and drops the rest, as its queue is gone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-__all__ = ["LONGEST", "Hop", "Way", "exchange_name", "header_of", "way_of"]
+__all__ = ["END", "LONGEST", "STRAY", "STRAY_ARGUMENTS", "Hop", "Way", "exchange_name", "header_of", "way_of"]
 
 LONGEST: Final = 4_000_000.0
 """Seconds: 46 days. The server bounds the time to live in a queue by 2**32 ms."""
+
+END: Final = "bk.delay.end"
+"""The exchange behind the last digit."""
+
+STRAY: Final = "bk.delay.stray"
+"""The exchange and the queue of what has no target any more."""
+
+STRAY_ARGUMENTS: Final[Mapping[str, Any]] = {
+    "x-queue-type": "quorum",
+    "x-message-ttl": 10,
+    "x-dead-letter-exchange": "",
+}
 
 _STEP: Final = 10  # ms, of delays below a second
 _LARGE_STEP: Final = 100  # ms, of the others: each digit is a hop, and costs the server as much as a message
@@ -47,16 +63,17 @@ class Hop(NamedTuple):
         """Return what the header of its level says."""
         return f"{self.milliseconds // 10**self.level}{'' if self.last else '+'}"
 
-    def arguments(self, kind: str) -> dict[str, Any]:
-        """Return the arguments of its queue."""
-        found: dict[str, Any] = {
-            "x-queue-type": kind,
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of its queue: the same for all transports, as they share it."""
+        return {
+            "x-queue-type": "quorum",
             "x-message-ttl": self.milliseconds,
-            "x-dead-letter-exchange": "" if self.last else exchange_name(self.level - 1),
+            "x-dead-letter-exchange": END if self.last else exchange_name(self.level - 1),
+            # else a crash between leaving here and arriving there loses
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
         }
-        if kind == "quorum":  # else a crash between leaving here and arriving there loses
-            found |= {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
-        return found
 
 
 class Way(NamedTuple):

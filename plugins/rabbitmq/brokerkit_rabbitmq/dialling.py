@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import math
+import os
+import select
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, Final, final
+from typing import Any, Final, TypeVar, final
 
 import amqp
 from amqp import sasl
 from amqp.transport import SSLTransport, TCPTransport
 
 from brokerkit.abc import Clock
+from brokerkit.errors import Closed
 from brokerkit_rabbitmq.addresses import Host
 from brokerkit_rabbitmq.errors import Unreachable
 from brokerkit_rabbitmq.stream import Stream
@@ -20,6 +26,9 @@ __all__ = ["Dialled", "login"]
 
 _NO_HOST: Final = "localhost"
 """What py-amqp is told first: in an IPv6 address it would look for a port."""
+_GLANCE: Final = 0.25
+"""Seconds between two looks whether a connection that is being made is still wanted."""
+_T = TypeVar("_T")
 _USER_TIMEOUT: Final = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 
@@ -32,15 +41,23 @@ class Dialled(amqp.Connection):  # type: ignore[misc] # py-amqp has no types
         context: for TLS; None for none.
         deadline: by the clock, for all of it.
         clock: tells what is left.
+        unwanted: tells that nobody waits for it any more.
         settings: further ones, of py-amqp.
     """
 
     def __init__(
-        self, host: Host, context: ssl.SSLContext | None, deadline: float, clock: Clock, **settings: Any
+        self,
+        host: Host,
+        context: ssl.SSLContext | None,
+        deadline: float,
+        clock: Clock,
+        *,
+        unwanted: Callable[[], bool],
+        **settings: Any,
     ) -> None:
         self._place = host
         self._context = context
-        self._left = _countdown(deadline, clock)
+        self._left = _countdown(deadline, clock, unwanted)
         super().__init__(host=f"{host[0]}:{host[1]}", **settings)
 
     def Transport(self, *_: Any, **__: Any) -> TCPTransport | SSLTransport:  # noqa: N802 - py-amqp's hook
@@ -106,7 +123,7 @@ class _Secure(SSLTransport):  # type: ignore[misc] # py-amqp has no types
     def _setup_transport(self) -> None:
         self.sock.settimeout(self._left())
         self.sock = self._context.wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
-        self.sock.do_handshake()
+        _in_glances(self.sock, self._left, self.sock.do_handshake)
         self._quick_recv = _bounded(self.sock, self._left)
 
     def _shutdown_transport(self) -> None:
@@ -122,8 +139,7 @@ def _connected(host: str, port: int, left: Callable[[], float]) -> socket.socket
     for place, (family, kind, protocol, _, address) in enumerate(found, 1):
         dialled = socket.socket(family, kind, protocol)
         try:
-            dialled.settimeout(left() / (len(found) - place + 1))
-            dialled.connect(address)
+            _reach(dialled, address, left, left() / (len(found) - place + 1))
         except OSError:
             dialled.close()
             if place == len(found):
@@ -136,18 +152,44 @@ def _connected(host: str, port: int, left: Callable[[], float]) -> socket.socket
     raise Unreachable(f"{host} has no address")
 
 
+def _reach(dialled: socket.socket, address: Any, left: Callable[[], float], seconds: float) -> None:
+    """Connect a socket to one address in its share of the time."""
+    until = left() - seconds
+    dialled.setblocking(False)
+    code = dialled.connect_ex(address)
+    if code == errno.EINPROGRESS:
+        poll = select.poll()
+        poll.register(dialled, select.POLLOUT)
+        while not poll.poll(math.ceil(min(left(), _GLANCE) * 1000)):
+            if left() <= until:
+                raise TimeoutError("no answer came in time")
+        code = dialled.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        raise OSError(code, os.strerror(code))
+    dialled.settimeout(left())
+
+
+def _in_glances(connected: socket.socket, left: Callable[[], float], step: Callable[[], _T]) -> _T:
+    """Wait for something, and look from time to time whether anybody still wants it."""
+    while True:
+        connected.settimeout(min(left(), _GLANCE))
+        with contextlib.suppress(TimeoutError):  # `left` raises when it is over
+            return step()
+
+
 def _bounded(connected: socket.socket, left: Callable[[], float]) -> Callable[[int], bytes]:
     """Let each reading have what is left, whatever time-out py-amqp has set before."""
 
     def receive(size: int) -> bytes:
-        connected.settimeout(left())
-        return connected.recv(size)
+        return _in_glances(connected, left, lambda: connected.recv(size))
 
     return receive
 
 
-def _countdown(deadline: float, clock: Clock) -> Callable[[], float]:
+def _countdown(deadline: float, clock: Clock, unwanted: Callable[[], bool]) -> Callable[[], float]:
     def left() -> float:
+        if unwanted():
+            raise Closed("it was closed while it connected")
         seconds = deadline - clock.monotonic()
         if seconds <= 0:
             raise TimeoutError("no answer came in time")

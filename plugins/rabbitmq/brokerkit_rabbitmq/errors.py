@@ -25,7 +25,18 @@ from brokerkit.errors import (
     Throttled,
 )
 
-__all__ = ["ERRORS", "Lost", "Malformed", "Refused", "Silence", "Unreachable", "Unrouted", "Untrusted", "fresh"]
+__all__ = [
+    "ERRORS",
+    "Lost",
+    "Malformed",
+    "Refused",
+    "Silence",
+    "Unreachable",
+    "Unrouted",
+    "Untrusted",
+    "fresh",
+    "is_missing",
+]
 
 
 class Lost(ConnectionError):
@@ -71,6 +82,15 @@ class Unrouted(Exception):
 
     def __str__(self) -> str:
         return f"{self.text} ({self.code}): exchange {self.exchange!r}, routing key {self.key!r}"
+
+
+_AWAY: Final = re.compile(r"NOT_FOUND - (home node |failed to |queue '.*' in vhost '.*' (is|has|process) )")
+"""What the server says of a classic queue whose node has stopped: it is not found, and comes back with its messages."""
+
+
+def is_missing(error: Exception | None) -> bool:
+    """Tell whether an error says that there is no such queue, rather than that its node is away."""
+    return isinstance(error, exceptions.NotFound) and _AWAY.match(error.reply_text or "") is None
 
 
 def fresh(error: Exception) -> Exception:

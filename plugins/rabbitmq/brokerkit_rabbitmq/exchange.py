@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, NoReturn, final
+from typing import Final, NamedTuple, final
 
 from amqp import exceptions
 
@@ -24,6 +24,7 @@ from brokerkit_rabbitmq.errors import Unrouted
 from brokerkit_rabbitmq.layout import encode, expiry_of, short
 from brokerkit_rabbitmq.methods import exchange_declare, exchange_delete, queue_bind, queue_unbind
 from brokerkit_rabbitmq.server import Server
+from brokerkit_rabbitmq.window import Item
 
 __all__ = ["Exchange", "Scope"]
 
@@ -155,11 +156,12 @@ class Exchange:
             _check_key(message.routing_key, "routing key")
             properties = encode(message, expires=expiry_of(message, now))
             items.append((message.routing_key, properties, message.body))
-        if topic not in self._made:
-            self._make(topic, deadline)
-        outcomes = list(self._server.publish(self._scope.topic(topic), items, deadline=deadline))
-        if any(isinstance(outcome, exceptions.NotFound) for outcome in outcomes):
-            self._tell_gone(topic, deadline)
+        outcomes = self._publish(topic, items, deadline)
+        if gone := [place for place, outcome in enumerate(outcomes) if isinstance(outcome, exceptions.NotFound)]:
+            self._tell_if_heard(topic, deadline)  # else its last queue took it along
+            again = self._publish(topic, [items[place] for place in gone], deadline)
+            for place, outcome in zip(gone, again, strict=True):
+                outcomes[place] = outcome
         unheard = {
             message.routing_key for message, out in zip(messages, outcomes, strict=True) if isinstance(out, Unrouted)
         }
@@ -169,6 +171,11 @@ class Exchange:
         return [None if isinstance(outcome, Unrouted) else outcome for outcome in outcomes]
 
     # -- parts -----------------------------------------------------------------------------------------------------
+
+    def _publish(self, topic: str, items: Sequence[Item], deadline: float) -> list[Outcome]:
+        if topic not in self._made:
+            self._make(topic, deadline)
+        return list(self._server.publish(self._scope.topic(topic), items, deadline=deadline))
 
     def _make(self, topic: str, deadline: float) -> None:
         kind = "topic" if self._scope.patterns else "fanout"
@@ -203,19 +210,21 @@ class Exchange:
 
     def _check_agreement(self, topic: str, deadline: float) -> None:
         for marker, text in self._scope.opposed(topic).items():
-            try:
-                self._server.ask(
-                    lambda n, x=marker: exchange_declare(n, x, "direct", passive=True),  # type: ignore[misc]
-                    EXCHANGE_DECLARE_OK,
-                    deadline=deadline,
+            if self._is_there(marker, deadline):
+                raise InconsistencyError(
+                    f"topic {topic!r}: others have bound queues to it {text}, and here it is fanout_prefix "
+                    f"{_KINDS[self._scope.kind]} and fanout_patterns={str(self._scope.patterns).lower()}; they would not "
+                    "hear each other"
                 )
-            except exceptions.NotFound:
-                continue
-            raise InconsistencyError(
-                f"topic {topic!r}: others have bound queues to it {text}, and here it is fanout_prefix "
-                f"{_KINDS[self._scope.kind]} and fanout_patterns={str(self._scope.patterns).lower()}; they would not hear "
-                "each other"
+
+    def _is_there(self, marker: str, deadline: float) -> bool:
+        try:
+            self._server.ask(
+                lambda n: exchange_declare(n, marker, "direct", passive=True), EXCHANGE_DECLARE_OK, deadline=deadline
             )
+        except exceptions.NotFound:
+            return False
+        return True
 
     def _look_for_others(self, topic: str, deadline: float) -> None:
         """See, when nobody has heard a message, whether somebody would who has another scope."""
@@ -258,12 +267,21 @@ class Exchange:
             told += [f"bindings were gone, and are there anew: {', '.join(map(repr, unbound))}"] if unbound else []
             raise InconsistencyError(f"topic {topic!r}: {'; '.join(told)}. Nobody has heard what was published now")
 
-    def _tell_gone(self, topic: str, deadline: float) -> NoReturn:
+    def _tell_if_heard(self, topic: str, deadline: float) -> None:
+        """Tell that a topic is gone, if a queue was bound to it: here, or by others, of which a marker tells.
+
+        Raises:
+            InconsistencyError: queues were bound to it; those of ours are bound anew.
+        """
         with self._lock:
             self._made.discard(topic)
+        heard = self._is_there(self._scope.markers(topic)[1], deadline)
         for name, pattern in self._hearers(topic):
             if self._server.look(name, deadline=deadline) is not None:
                 self._bind_all(name, topic, pattern, deadline)
+                heard = True
+        if not heard:
+            return
         raise InconsistencyError(
             f"topic {topic!r}: its exchange was gone from the server with all its bindings, though nobody deleted it; nobody "
             "has heard what was published now. Queues that were bound here are bound anew; others have to be"

@@ -23,7 +23,7 @@ from brokerkit.models import Message, Queue, pack_headers, unpack_headers
 from brokerkit_rabbitmq.errors import Malformed
 from brokerkit_rabbitmq.properties import Properties, decode_properties, encode_stored
 
-__all__ = ["OWN", "Stored", "check_name", "encode", "expiry_of", "queue_arguments", "short", "stored"]
+__all__ = ["OWN", "Stored", "check_name", "encode", "expiry_of", "headers_fit", "queue_arguments", "short", "stored"]
 
 OWN: Final = "bk."
 """What the names of our own queues and exchanges begin with."""
@@ -37,6 +37,8 @@ _LONGEST: Final = 255
 _DEAD: Final = ".dead"
 _ID_DIGITS: Final = 32
 _MOST_HEADERS: Final = 120_000  # bytes; a content header has to fit into one frame of 131,072
+_SURELY_FIT: Final = 15_000  # signs, each of which has 6 bytes at most
+_AROUND: Final = 8  # bytes, of one header
 _PLAIN: Final = b"\x10\x80\x02\x20"  # persistent, an id of 32 signs, and nothing else
 _LONGEST_TTL: Final = 4_294_967_295
 
@@ -64,6 +66,17 @@ def check_name(name: str) -> None:
     if name.startswith(("amq.", OWN)):
         whose = "RabbitMQ" if name.startswith("amq.") else "brokerkit"
         raise InvalidName(f"queue name {name!r}: names that begin with {name.split('.', 1)[0]!r}. are {whose}'s own")
+
+
+def headers_fit(message: Message) -> bool:
+    """Tell whether the headers of a message fit into a frame; one that does not must not fail those beside it."""
+    if sum(len(name) + len(value) + _AROUND for name, value in message.headers.items()) < _SURELY_FIT:
+        return True
+    try:
+        encode(message)
+    except MessageTooLarge:
+        return False
+    return True
 
 
 def short(name: str) -> str:
@@ -198,7 +211,7 @@ def _odd(packed: Any) -> Mapping[str, str]:
     headers = unpack_headers(packed.encode()) if isinstance(packed, str) else None
     if headers is None or not all(isinstance(value, str) for value in headers.values()):
         raise _Unreadable(f"its header {_ODD!r} is none of ours")
-    return headers
+    return {name: _text(name, value) for name, value in headers.items()}
 
 
 def _text(name: str, value: Any) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, final
 
 from brokerkit.abc import Clock
+from brokerkit.errors import OperationTimeout
 from brokerkit.models import Received
 from brokerkit_rabbitmq.channel import Channel
 from brokerkit_rabbitmq.line import Line, Receipt
@@ -64,8 +65,8 @@ class Leases:
 
     def _end(self, *, keep: bool) -> None:
         with self._guard():
+            self._received = self._clock.monotonic()
             self._receiving -= 1
-        self._received = self._clock.monotonic()
         link = self._link
         if link is None or link.broken is not None:
             return
@@ -141,9 +142,13 @@ class Leases:
         return frames + line.give_back_returning() + line.give_back(tags)
 
     def extend(self, deliveries: Sequence[Received], seconds: float, deadline: float) -> list[Received]:
-        """Prolong leases; returns those that were lost."""
+        """Prolong leases; returns those that were lost.
+
+        Raises:
+            OperationTimeout: the server said nothing: it may be about to give them to others.
+        """
         link = self._link
-        if link is None or not self._looked(link, deliveries, deadline):
+        if link is None or not self._looked(link, deliveries, deadline, must_answer=True):
             return list(deliveries)
         with link.lock:
             held, lost = self._divided(deliveries)
@@ -152,7 +157,9 @@ class Leases:
                 received.deadline = self._bounded(received.receipt, now + seconds)
         return lost
 
-    def _looked(self, link: Link, deliveries: Sequence[Received], deadline: float | None) -> bool:
+    def _looked(
+        self, link: Link, deliveries: Sequence[Received], deadline: float | None, *, must_answer: bool = False
+    ) -> bool:
         """See that the queues of deliveries are still there: the server settles for one that is gone without a word.
 
         Returns:
@@ -165,9 +172,11 @@ class Leases:
             with link.lock:
                 ours = [line for line in lines.values() if line in self.lines and line.connected and not line.lost]
                 link.write(*(line.look() for line in ours))
-            link.wait(lambda: all(line.looked for line in ours), deadline)
+            answered = link.wait(lambda: all(line.looked for line in ours), deadline)
         except Exception:  # noqa: BLE001 - whatever it is; the next receive tells
             return False
+        if must_answer and not answered:
+            raise OperationTimeout(f"{link.name} did not answer in time")
         return True
 
     def divide(self, deliveries: Sequence[Received], *, keep_until: float) -> tuple[list[Received], list[Received]]:

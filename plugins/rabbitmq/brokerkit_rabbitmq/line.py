@@ -12,6 +12,7 @@ from brokerkit.abc import Clock
 from brokerkit.models import Received
 from brokerkit_rabbitmq import answers, methods
 from brokerkit_rabbitmq.channel import Channel
+from brokerkit_rabbitmq.errors import is_missing
 from brokerkit_rabbitmq.frames import Method
 from brokerkit_rabbitmq.layout import stored
 from brokerkit_rabbitmq.link import Link
@@ -140,7 +141,7 @@ class Line:
     @property
     def missing(self) -> bool:
         """Whether there is no such queue."""
-        return self.gone or isinstance(self.broken, exceptions.NotFound)
+        return self.gone or is_missing(self.broken)
 
     # -- consuming -------------------------------------------------------------------------------------------------
 

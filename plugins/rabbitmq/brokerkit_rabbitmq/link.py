@@ -23,7 +23,6 @@ from brokerkit_rabbitmq.stream import Stream
 
 __all__ = ["Link"]
 
-_EPOCHS: Final = itertools.count(1)
 _MISSED: Final = 2
 """Heartbeats that may be missed before the server counts as gone."""
 _LONGEST: Final = 3600.0
@@ -54,7 +53,6 @@ class Link:
         name: "host:port" of the server.
         frame_max: the size of the largest frame.
         heartbeat: seconds between signs of life.
-        epoch: no other link of this process has the same.
     """
 
     def __init__(
@@ -74,7 +72,6 @@ class Link:
         self.name = stream.server
         self.frame_max = frame_max
         self.heartbeat = heartbeat
-        self.epoch = next(_EPOCHS)
         self._clock = clock
         self._stream = stream
         self._channels: dict[int, Channel] = {}

@@ -69,7 +69,7 @@ class RabbitMQOptions(TLSOptions, FanoutOptions):
     heartbeat: int | None = setting(
         None,
         "Seconds between signs of life; a frozen or cut off server is noticed after two of them, a frozen consumer by the "
-        "server after up to three. None for 10 s, and for consumers what goes with their visibility_timeout. Small values "
+        "server after up to three. None for 2 s, and for consumers what goes with their visibility_timeout. Small values "
         "lose connections when a machine is busy, large ones leave the messages of a frozen consumer held.",
         min=1,
         max=3600,

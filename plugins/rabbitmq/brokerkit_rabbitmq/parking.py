@@ -9,11 +9,11 @@ from typing import Final, final
 
 from amqp import exceptions
 
-from brokerkit.errors import InconsistencyError
+from brokerkit.errors import InconsistencyError, QueueNotFound
 from brokerkit.models import Message, Outcome
 from brokerkit_rabbitmq.answers import EXCHANGE_BIND_OK, EXCHANGE_DECLARE_OK, QUEUE_BIND_OK, QUEUE_DECLARE_OK
-from brokerkit_rabbitmq.delays import Hop, Way, exchange_name, header_of, way_of
-from brokerkit_rabbitmq.errors import Unrouted
+from brokerkit_rabbitmq.delays import END, STRAY, STRAY_ARGUMENTS, Hop, Way, exchange_name, header_of, way_of
+from brokerkit_rabbitmq.errors import Unrouted, is_missing
 from brokerkit_rabbitmq.layout import encode
 from brokerkit_rabbitmq.methods import exchange_bind, exchange_declare, queue_bind, queue_declare
 from brokerkit_rabbitmq.server import Server
@@ -50,19 +50,22 @@ class Parking:
 
     Args:
         server: the server.
-        kind: "quorum" or "classic", of the queues where they wait.
     """
 
-    def __init__(self, server: Server, kind: str) -> None:
+    def __init__(self, server: Server) -> None:
         self._server = server
-        self._kind = kind
         self._lock = threading.Lock()
         self._made: set[Hop | int] = set()
 
     def send(self, queue: str, parked: Sequence[Parked], *, deadline: float) -> list[Outcome]:
-        """Let messages wait before they come to a queue, which is there; returns the outcome of each."""
+        """Let messages wait before they come to a queue; returns the outcome of each.
+
+        Raises:
+            QueueNotFound: there is no such queue; nothing was stored.
+        """
         outcomes: list[Outcome] = [None] * len(parked)
         left = list(range(len(parked)))
+        self._lead_to(queue, deadline)
         for _ in range(_TRIES):
             for place, outcome in self._send(queue, parked, left, deadline):
                 outcomes[place] = outcome
@@ -91,6 +94,34 @@ class Parking:
             outcomes = self._server.publish(exchange, [item for _, item in numbered], deadline=deadline)
             yield from ((place, outcome) for (place, _), outcome in zip(numbered, outcomes, strict=True))
 
+    def _lead_to(self, queue: str, deadline: float) -> None:
+        """Bind a queue to the end of all ways; each time, as it may be another one of that name.
+
+        Raises:
+            QueueNotFound: there is no such queue.
+        """
+        for _ in range(_TRIES):
+            try:
+                self._server.ask(lambda n: queue_bind(n, queue, END, queue), QUEUE_BIND_OK, deadline=deadline)
+            except exceptions.NotFound as error:
+                if not is_missing(error):
+                    raise
+                if not error.reply_text.startswith("NOT_FOUND - no exchange"):
+                    raise QueueNotFound(queue) from None
+                self._make_end(deadline)
+            else:
+                return
+        raise InconsistencyError(f"the exchange {END!r} is deleted again and again")
+
+    def _make_end(self, deadline: float) -> None:
+        """Make the end of all ways, and before it the way out for what has no target."""
+        ask = self._server.ask
+        ask(lambda n: exchange_declare(n, STRAY, "fanout"), EXCHANGE_DECLARE_OK, deadline=deadline)
+        ask(lambda n: queue_declare(n, STRAY, arguments=STRAY_ARGUMENTS), QUEUE_DECLARE_OK, deadline=deadline)
+        ask(lambda n: queue_bind(n, STRAY, STRAY, ""), QUEUE_BIND_OK, deadline=deadline)
+        way_out = {"alternate-exchange": STRAY}
+        ask(lambda n: exchange_declare(n, END, "direct", arguments=way_out), EXCHANGE_DECLARE_OK, deadline=deadline)
+
     def _make(self, way: Way, deadline: float) -> None:
         """Make what a way needs, from its end on, so that nothing can go astray."""
         needed: list[Hop | int] = [*way.levels, *way.hops]
@@ -104,7 +135,7 @@ class Parking:
         new = [self._server.look(hop.queue, deadline=deadline) is None for hop in way.hops]
         for hop in reversed(way.hops):
             self._make_queue(hop, deadline)
-        if any(new) and self._kind == "quorum":
+        if any(new):
             self._server.secure(deadline=deadline)
         with self._lock:
             self._made.update(needed)
@@ -113,7 +144,7 @@ class Parking:
         self._server.ask(lambda n: exchange_declare(n, name, "headers"), EXCHANGE_DECLARE_OK, deadline=deadline)
 
     def _make_queue(self, hop: Hop, deadline: float) -> None:
-        arguments = hop.arguments(self._kind)
+        arguments = hop.arguments
         self._server.ask(
             lambda n: queue_declare(n, hop.queue, arguments=arguments), QUEUE_DECLARE_OK, deadline=deadline
         )

@@ -17,17 +17,17 @@ from brokerkit.capabilities import (
     Redelivery,
 )
 from brokerkit_rabbitmq.delays import LONGEST
+from brokerkit_rabbitmq.tender import TICK
 
-__all__ = ["MAX_BATCH", "SHORTEST_LEASE", "TICK", "heartbeat_for", "max_hold", "transport_capabilities"]
+__all__ = ["MAX_BATCH", "SHORTEST_LEASE", "heartbeat_for", "max_hold", "transport_capabilities"]
 
 MAX_BATCH: Final = 1000
 SHORTEST_LEASE: Final = 2.0
 """Seconds: below, the heartbeat would have to be shorter than a second, which AMQP cannot say."""
-TICK: Final = 0.25
-"""Seconds between two looks at the ends of leases."""
 
 _LATE: Final = 0.5  # seconds: the tender's tick, and a busy machine
 _FROZEN: Final = 1.5  # seconds after its lease within which the server gives up on a frozen consumer: three heartbeats
+_LONGEST_HEARTBEAT: Final = 3600
 _YEAR: Final = 31_536_000.0
 
 
@@ -36,7 +36,9 @@ def max_hold(consumer_timeout: float | None) -> float | None:
     return None if consumer_timeout is None else 0.9 * consumer_timeout
 
 
-def transport_capabilities(*, queue_type: str, consumer_timeout: float | None) -> Capabilities:
+def transport_capabilities(
+    *, queue_type: str, consumer_timeout: float | None, heartbeat: int | None = None
+) -> Capabilities:
     """Return the promises of the transport."""
     quorum = queue_type == "quorum"
     hold = max_hold(consumer_timeout)
@@ -53,7 +55,7 @@ def transport_capabilities(*, queue_type: str, consumer_timeout: float | None) -
             resolution=TICK,
             time_source="host",
         ),
-        redelivery=Redelivery(release=_LATE, close=_LATE, lease_end=_FROZEN, kill=_LATE),
+        redelivery=Redelivery(release=_LATE, close=_LATE, lease_end=_frozen(heartbeat), kill=_LATE),
         attempts="exact" if quorum else "flag",
         uncounted_release=False,
         settle="sent",
@@ -84,4 +86,9 @@ def transport_capabilities(*, queue_type: str, consumer_timeout: float | None) -
 
 def heartbeat_for(visibility_timeout: float) -> int:
     """Return the heartbeat by which the server notices a frozen consumer within its lease, about: in three of them."""
-    return max(1, math.floor((visibility_timeout + 1) / 3))
+    return min(max(1, math.floor((visibility_timeout + 1) / 3)), _LONGEST_HEARTBEAT)
+
+
+def _frozen(heartbeat: int | None) -> float:
+    """Return how long after its lease, at most, the server gives up on a frozen consumer."""
+    return _FROZEN if heartbeat is None else max(_FROZEN, 3 * heartbeat - SHORTEST_LEASE + _LATE)

@@ -86,7 +86,6 @@ class _Lane:
         self._clock = clock
         self._opening = threading.Lock()
         self._confirms: _Confirms | None = None
-        self._retired: _Confirms | None = None
 
     def publish(self, exchange: str, items: Sequence[Item], *, mandatory: bool, deadline: float) -> Sequence[Outcome]:
         batch = Batch(items)
@@ -131,8 +130,9 @@ class _Confirms:
 
     Attributes:
         channel: the channel.
-        retired: a confirm did not come in time, so nothing more is published here: tags that the server counts otherwise,
-            since something was lost on the way, would confirm the wrong messages.
+        retired: nothing more is published here. A confirm did not come in time: tags that the server counts otherwise, since
+            something was lost on the way, would confirm the wrong messages. Or a message was refused: a quorum queue tells
+            a channel that it is full, and not always that it is no more.
     """
 
     def __init__(self, link: Link, deadline: float) -> None:
@@ -144,14 +144,6 @@ class _Confirms:
         self.channel: Channel = link.open_channel(self._take, deadline=deadline)
         self.channel.call(methods.confirm_select(self.channel.number), answers.CONFIRM_SELECT_OK, deadline=deadline)
 
-    @property
-    def worn(self) -> bool:
-        """Whether another channel is to be used.
-
-        A quorum queue tells a channel that it is full, and not always that it is no more.
-        """
-        return self.channel.broken is not None or (self._refused and not self._window.open)
-
     @contextlib.contextmanager
     def used(self, batch: Batch) -> Iterator[None]:
         """Let a batch be published here; who is the last one on a retired channel closes it."""
@@ -162,7 +154,7 @@ class _Confirms:
         finally:
             with self._link.lock:
                 self._users -= 1
-                self.retired = self.retired or batch.left > 0
+                self.retired = self.retired or self._refused or batch.left > 0
                 if self.retired and not self._users:
                     self.channel.leave()
 

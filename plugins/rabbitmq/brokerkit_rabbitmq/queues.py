@@ -12,6 +12,7 @@ from amqp import exceptions
 from brokerkit.errors import InconsistencyError, OperationTimeout, QueueNotFound
 from brokerkit.models import Depth, Queue
 from brokerkit_rabbitmq.answers import QUEUE_DECLARE_OK, QUEUE_DELETE_OK, QUEUE_PURGE_OK, read_count
+from brokerkit_rabbitmq.errors import is_missing
 from brokerkit_rabbitmq.layout import check_name, queue_arguments
 from brokerkit_rabbitmq.methods import queue_declare, queue_delete, queue_purge
 from brokerkit_rabbitmq.server import Server
@@ -95,8 +96,10 @@ class Queues:
         """Remove all that is ready, and return how many."""
         try:
             found = self._server.ask(lambda n: queue_purge(n, name), QUEUE_PURGE_OK, deadline=deadline)
-        except exceptions.NotFound:
-            raise QueueNotFound(name) from None
+        except exceptions.NotFound as error:
+            if is_missing(error):
+                raise QueueNotFound(name) from None
+            raise
         return read_count(found.args)
 
     def depth(self, name: str, *, deadline: float) -> Depth:

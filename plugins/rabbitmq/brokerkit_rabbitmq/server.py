@@ -15,6 +15,7 @@ from brokerkit.models import Outcome
 from brokerkit_rabbitmq.answers import QUEUE_DECLARE_OK, QUEUE_DELETE_OK, Declared, read_declared
 from brokerkit_rabbitmq.channel import Channel
 from brokerkit_rabbitmq.connecting import Connector
+from brokerkit_rabbitmq.errors import Unreachable, is_missing
 from brokerkit_rabbitmq.frames import Method
 from brokerkit_rabbitmq.link import Link
 from brokerkit_rabbitmq.methods import queue_declare, queue_delete
@@ -78,8 +79,10 @@ class Server:
         """Return how much is ready in a queue and how many consume it, or None if there is none of that name."""
         try:
             found = self.ask(lambda n: queue_declare(n, queue, passive=True), QUEUE_DECLARE_OK, deadline=deadline)
-        except exceptions.NotFound:
-            return None
+        except exceptions.NotFound as error:
+            if is_missing(error):
+                return None
+            raise
         return read_declared(found.args)
 
     def secure(self, *, deadline: float) -> None:
@@ -119,16 +122,23 @@ class Server:
         if opened is not None and opened[0].broken is None:
             return opened
         if not self._opening.acquire(timeout=max(deadline - self.clock.monotonic(), 0.0)):
-            raise OSError("another thread tried to connect all the time")
+            raise Unreachable("another thread tried to connect all the time")
         try:
-            if self._closed:
-                raise Closed("this transport is closed")
+            self._refuse_if_closed()
             if self._open is None or self._open[0].broken is not None:
-                link = self.connector.open(deadline=deadline, heartbeat=self._heartbeat, purpose="publisher")
+                link = self.connector.open(
+                    deadline=deadline, heartbeat=self._heartbeat, purpose="publisher", unwanted=lambda: self._closed
+                )
                 self._open = link, Publisher(link, self.clock)
+                self._refuse_if_closed()  # `close` came meanwhile, and did not see this one
             return self._open
         finally:
             self._opening.release()
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            self.close(timeout=0.0)
+            raise Closed("this transport is closed")
 
 
 def _ignore(method: Method) -> None:

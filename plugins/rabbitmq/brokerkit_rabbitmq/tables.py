@@ -63,7 +63,13 @@ def read_table(encoded: bytes, at: int) -> tuple[dict[str, Any], int]:
     """Return the table that begins at a place, and where it ends."""
     try:
         return _read_table(encoded, at, 0)
-    except (struct.error, UnicodeDecodeError, OverflowError, ValueError, IndexError) as error:
+    except (
+        struct.error,
+        OSError,
+        OverflowError,
+        ValueError,
+        IndexError,
+    ) as error:  # OSError: of a time that is too large
         raise Malformed(f"no table of AMQP: {error}") from error
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Final, Self, final
 
 from brokerkit.abc import Clock, Receiver, SupportsDepth, SupportsFanout, Transport
 from brokerkit.capabilities import Capabilities
-from brokerkit.errors import ErrorTable, InvalidMessage, QueueFull, QueueNotFound
+from brokerkit.errors import ErrorTable, InvalidMessage, MessageTooLarge, QueueFull, QueueNotFound
 from brokerkit.models import Depth, Message, Outcome, Queue
 from brokerkit.options import Options
 from brokerkit.url import URL
@@ -15,7 +15,7 @@ from brokerkit_rabbitmq.addresses import address_of
 from brokerkit_rabbitmq.connecting import Connector
 from brokerkit_rabbitmq.errors import ERRORS, Refused, Unrouted
 from brokerkit_rabbitmq.exchange import Exchange, Scope
-from brokerkit_rabbitmq.layout import check_name, encode, expiry_of
+from brokerkit_rabbitmq.layout import check_name, encode, expiry_of, headers_fit
 from brokerkit_rabbitmq.options import RabbitMQOptions
 from brokerkit_rabbitmq.parking import Parked, Parking
 from brokerkit_rabbitmq.promises import max_hold, transport_capabilities
@@ -40,14 +40,14 @@ class RabbitMQTransport(Transport, SupportsFanout, SupportsDepth):
 
     def __init__(self, connector: Connector, tender: Tender, options: RabbitMQOptions, *, clock: Clock) -> None:
         self.capabilities = transport_capabilities(
-            queue_type=options.queue_type, consumer_timeout=options.consumer_timeout
+            queue_type=options.queue_type, consumer_timeout=options.consumer_timeout, heartbeat=options.heartbeat
         )
         self._clock = clock
         self._options = options
         self._tender = tender
         self._server = Server(connector, clock, tender, heartbeat=options.heartbeat or _HEARTBEAT)
         self._queues = Queues(self._server, options.queue_type)
-        self._parking = Parking(self._server, options.queue_type)
+        self._parking = Parking(self._server)
         self._exchange = Exchange(self._server, Scope.of(options), self._queues.vanishes)
 
     @classmethod
@@ -108,8 +108,6 @@ class RabbitMQTransport(Transport, SupportsFanout, SupportsDepth):
     def _send_later(
         self, name: str, messages: Sequence[Message], places: Sequence[int], outcomes: list[Outcome], end: float
     ) -> None:
-        if self._server.look(name, deadline=end) is None:
-            raise QueueNotFound(name)
         now = self._clock.time()
         parked = [Parked(messages[i], messages[i].delay, expires=expiry_of(messages[i], now)) for i in places]
         for i, outcome in zip(places, self._parking.send(name, parked, deadline=end), strict=True):
@@ -117,6 +115,8 @@ class RabbitMQTransport(Transport, SupportsFanout, SupportsDepth):
 
     def _check(self, name: str, message: Message) -> Outcome:
         check_name(name)
+        if not headers_fit(message):
+            return MessageTooLarge("its headers do not fit into one frame")
         known = self._queues.known(name)
         if known is not None and message.priority > known.max_priority:
             return InvalidMessage(f"priority {message.priority}: queue {name!r} does not take so high a one")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from brokerkit_rabbitmq.delays import LONGEST, exchange_name, way_of
+from brokerkit_rabbitmq.delays import END, LONGEST, exchange_name, way_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,9 +39,9 @@ def test_the_headers_lead_from_exchange_to_exchange(seconds):
         waited += hop.milliseconds
         if hop.last:
             break
-        assert hop.arguments("quorum")["x-dead-letter-exchange"] == exchange_name(level - 1)
+        assert hop.arguments["x-dead-letter-exchange"] == exchange_name(level - 1)
         level -= 1
-    assert hop.arguments("quorum")["x-dead-letter-exchange"] == ""
+    assert hop.arguments["x-dead-letter-exchange"] == END
     assert waited == sum(each.milliseconds for each in way.hops)
 
 
@@ -66,6 +66,43 @@ def test_delayed_messages_come_at_their_time_each_to_its_queue(vhost, open_trans
     receiver.close(timeout=HANG)
 
 
+def test_transports_of_both_types_share_the_queues_in_which_messages_wait(vhost, open_transport, message):
+    for kind in ("quorum", "classic"):
+        transport = open_transport(vhost, queue_type=kind)
+        transport.declare(Queue(name=kind), timeout=HANG)
+        assert transport.send(kind, [message(delay=0.1)], timeout=HANG) == [None]
+        receiver = transport.open_receiver([kind], prefetch=1, visibility_timeout=30)
+        assert len(receiver.receive(limit=1, timeout=HANG)[0]) == 1
+        receiver.close(timeout=HANG)
+
+
+def test_what_waits_for_a_queue_that_is_gone_holds_nobody_up(vhost, open_transport, message):
+    transport = open_transport(vhost)
+    for name in ("gone", "q"):
+        transport.declare(Queue(name=name), timeout=HANG)
+    many = [message(delay=0.5) for _ in range(100)]  # more than the server has under way at a time
+    assert transport.send("gone", many, timeout=HANG) == [None] * len(many)
+    transport.delete("gone", timeout=HANG)
+    sent = message(delay=0.5)
+    assert transport.send("q", [sent], timeout=HANG) == [None]
+    receiver = transport.open_receiver(["q"], prefetch=1, visibility_timeout=30)
+    assert [each.message.id for each in receiver.receive(limit=1, timeout=HANG)[0]] == [sent.id]
+    receiver.close(timeout=HANG)
+
+
+def test_what_waits_comes_to_a_queue_that_was_declared_anew(vhost, open_transport, message):
+    transport = open_transport(vhost)
+    transport.declare(Queue(name="q"), timeout=HANG)
+    sent = message(delay=2.0)
+    assert transport.send("q", [sent], timeout=HANG) == [None]
+    other = open_transport(vhost)
+    other.delete("q", timeout=HANG)
+    other.declare(Queue(name="q"), timeout=HANG)
+    receiver = other.open_receiver(["q"], prefetch=1, visibility_timeout=30)
+    assert [each.message.id for each in receiver.receive(limit=1, timeout=HANG)[0]] == [sent.id]
+    receiver.close(timeout=HANG)
+
+
 def test_a_delay_needs_its_queue(vhost, open_transport, message):
     with pytest.raises(QueueNotFound):
         open_transport(vhost).send("none", [message(delay=1)], timeout=HANG)
@@ -82,10 +119,11 @@ def test_queues_of_delays_that_somebody_deleted_are_made_anew(vhost, open_transp
     sent = message(delay=0.2)
     assert transport.send("q", [sent], timeout=HANG) == [None]
     assert receiver.receive(limit=1, timeout=HANG)[0][0].message.id == sent.id
-    node.management("DELETE", f"/exchanges/{name}/bk.delay.2")
-    sent = message(delay=0.2)
-    assert transport.send("q", [sent], timeout=HANG) == [None]
-    assert receiver.receive(limit=1, timeout=HANG)[0][0].message.id == sent.id
+    for exchange in ("bk.delay.2", "bk.delay.end"):
+        node.management("DELETE", f"/exchanges/{name}/{exchange}")
+        sent = message(delay=0.2)
+        assert transport.send("q", [sent], timeout=HANG) == [None]
+        assert receiver.receive(limit=1, timeout=HANG)[0][0].message.id == sent.id
     receiver.close(timeout=HANG)
 
 

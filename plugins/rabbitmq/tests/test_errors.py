@@ -2,7 +2,18 @@
 
 import pytest
 from amqp import exceptions
-from brokerkit_rabbitmq.errors import ERRORS, Lost, Malformed, Refused, Silence, Unreachable, Unrouted, Untrusted, fresh
+from brokerkit_rabbitmq.errors import (
+    ERRORS,
+    Lost,
+    Malformed,
+    Refused,
+    Silence,
+    Unreachable,
+    Unrouted,
+    Untrusted,
+    fresh,
+    is_missing,
+)
 
 from brokerkit import errors
 
@@ -72,3 +83,20 @@ def test_a_copy_is_the_same_to_who_reads_it():
         assert copied is not error
         assert (type(copied), str(copied), copied.__cause__) == (type(error), str(error), cause)
         assert vars(copied) == vars(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("no queue 'q' in vhost '/'", True),
+        ("no queue 'home node a' in vhost '/'", True),
+        ("home node 'a' of durable queue 'q' in vhost '/' is down or inaccessible", False),
+        ("queue 'q' in vhost '/' process is stopped by supervisor", False),
+        ("queue 'q' in vhost '/' has crashed and failed to restart", False),
+    ],
+)
+def test_a_queue_whose_node_is_away_is_not_missing(text, missing):
+    error = exceptions.error_for_code(404, f"NOT_FOUND - {text}", (50, 10), exceptions.ChannelError)
+    assert is_missing(error) is missing
+    assert not is_missing(exceptions.AccessRefused("no queue 'q'"))
+    assert not is_missing(None)

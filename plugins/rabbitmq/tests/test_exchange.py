@@ -113,6 +113,28 @@ def test_the_last_queue_takes_its_topics_along(vhost, open_transport, exchanges,
     eventually(lambda: not exchanges())
 
 
+def test_who_publishes_when_the_last_queue_was_deleted_is_not_troubled(vhost, open_transport, published):
+    publisher, subscriber = open_transport(vhost), open_transport(vhost)
+    for _ in range(2):
+        queues(subscriber, "q")
+        subscriber.bind("q", "t", "#", timeout=HANG)
+        sent = published("t")
+        assert publisher.publish("t", [sent], timeout=HANG) == [None]
+        assert heard(subscriber, "q") == [sent.id]
+        subscriber.delete("q", timeout=HANG)
+        assert publisher.publish("t", [published("t")], timeout=HANG) == [None]
+
+
+def test_who_publishes_is_told_that_the_bindings_of_others_are_gone(vhost, open_transport, published, node):
+    publisher, subscriber = open_transport(vhost), open_transport(vhost)
+    queues(subscriber, "q")
+    subscriber.bind("q", "t", "#", timeout=HANG)
+    assert publisher.publish("t", [published("t")], timeout=HANG) == [None]
+    node.management("DELETE", f"/exchanges/{vhost.rpartition('/')[2]}/bk.topic.vhost.t")
+    with pytest.raises(InconsistencyError, match="'t'"):
+        publisher.publish("t", [published("t")], timeout=HANG)
+
+
 def test_an_exchange_that_is_gone_is_told_and_made_anew_with_its_bindings(vhost, open_transport, published, node):
     transport = open_transport(vhost)
     queues(transport, "q")

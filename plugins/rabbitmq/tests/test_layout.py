@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from brokerkit_rabbitmq.layout import check_name, encode, expiry_of, queue_arguments, short, stored
+from brokerkit_rabbitmq.layout import check_name, encode, expiry_of, headers_fit, queue_arguments, short, stored
 from brokerkit_rabbitmq.properties import Properties, decode_properties, encode_properties
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,13 +46,28 @@ def test_the_end_of_a_time_to_live_travels_along():
 
 @pytest.mark.parametrize(
     "headers",
-    [{"a": {"deep": 1}}, {"a": [1]}, {"a": None}, {"x-bk-attempt": "3"}, {"x-bk-expires": True}, {"x-bk-headers": 1}],
+    [
+        {"a": {"deep": 1}},
+        {"a": [1]},
+        {"a": None},
+        {"x-bk-attempt": "3"},
+        {"x-bk-expires": True},
+        {"x-bk-headers": 1},
+        {"x-bk-headers": '{"a": "\\ud800"}'},
+    ],
 )
 def test_what_cannot_be_read_says_so_and_keeps_its_body(headers):
     encoded = encode_properties(Properties(message_id=ID, headers=headers))
     found = stored(encoded, b"body", "q").message
     assert "cannot be read" in found.headers["bk-malformed"]
     assert found.body == b"body"
+
+
+@pytest.mark.parametrize("seconds", [2**40, 2**62, 2**64 - 1])
+def test_times_that_are_none_say_so(seconds):
+    table = b"\x01aT" + seconds.to_bytes(8)
+    found = stored(b"\x20\x00" + len(table).to_bytes(4) + table, b"body", "q").message
+    assert "cannot be read" in found.headers["bk-malformed"]
 
 
 def test_foreign_messages_are_read():
@@ -104,3 +119,9 @@ def test_long_names_are_cut_and_stay_apart():
     assert len({short(name) for name in names}) == 3
     assert all(len(short(name).encode()) <= 255 for name in names)
     assert short("plain") == "plain"
+
+
+@pytest.mark.parametrize(("text", "fits"), [("x" * 119_000, True), ("x" * 120_000, False), ("é" * 60_000, False)])
+def test_headers_that_fit(text, fits):
+    assert headers_fit(Message(id=ID, body=b"", headers={"a": text})) is fits
+    assert headers_fit(Message(id=ID, body=b"", headers={"x-a": "\0" * (15_000 if fits else 30_000)})) is fits

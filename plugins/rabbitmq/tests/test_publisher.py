@@ -97,7 +97,9 @@ def test_the_same_message_twice_in_one_window(declare, open_publisher):
 
 
 @pytest.mark.parametrize("kind", ["quorum", "classic"])
-def test_a_queue_that_is_full_refuses(kind, declare, open_publisher):
+def test_a_queue_that_is_full_refuses_and_one_that_has_room_again_does_not(
+    kind, admin, declare, open_publisher, eventually
+):
     limits = {"x_queue_type": kind, "x_max_length": 2, "x_overflow": "reject-publish"}
     declare("q", **limits)
     publish = open_publisher()
@@ -110,6 +112,8 @@ def test_a_queue_that_is_full_refuses(kind, declare, open_publisher):
     assert {type(outcome) for outcome in refused} == {Refused}
     assert declare("q", **limits).messages == len(outcomes) - len(refused)
     assert type(ERRORS.translate(refused[0], doing="send")) is errors.StorageFull
+    admin.call(methods.queue_purge(admin.number, "q"), answers.QUEUE_PURGE_OK, deadline=soon())
+    eventually(lambda: publish([item("q", "again")]) == [None])
 
 
 def test_an_exchange_that_is_missing_is_told_of_all_and_nothing_is_a_guess(declare, open_publisher):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 import pytest
+from brokerkit_rabbitmq.link import Link
 
-from brokerkit.errors import Closed, QueueNotFound
+from brokerkit.errors import Closed, OperationTimeout, QueueNotFound
 from brokerkit.models import Queue
 
 HANG = 30.0
@@ -86,7 +88,7 @@ def test_a_release_goes_to_others_and_counts(transport, receive, message):
 @pytest.mark.parametrize("way", ["release", "close", "end of lease"])
 def test_what_all_comes_back_keeps_its_place(transport, receive, message, way):
     sent = send(transport, message, 5)
-    receiver = receive(lease=2.0)
+    receiver = receive(lease=5.0 if way == "end of lease" else 60.0)
     held = claim(receiver, 3)
     if way == "release":
         assert receiver.release(held[::-1]) == []
@@ -146,11 +148,11 @@ def test_acks_in_any_order_settle_each_its_own(transport, receive, message):
 
 def test_an_extension_keeps_and_nobody_gets_it_meanwhile(transport, receive, message):
     send(transport, message, 1)
-    receiver, other = receive(lease=2.0), receive()
+    receiver, other = receive(lease=4.0), receive()
     held = claim(receiver, 1)
-    end = time.monotonic() + 3.5
+    end = time.monotonic() + 5.0
     while time.monotonic() < end:
-        assert receiver.extend(held, visibility_timeout=2.0) == []
+        assert receiver.extend(held, visibility_timeout=4.0) == []
         assert other.receive(limit=1, timeout=0.3)[0] == []
     assert receiver.ack(held) == []
 
@@ -196,6 +198,49 @@ def test_a_receive_that_waits_ends_with_its_receiver(transport, receive, run, ev
         receiver.receive(limit=1, timeout=1)
 
 
+def test_a_receive_that_connects_ends_with_its_receiver(open_transport, run):
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        mute.settimeout(HANG)
+        transport = open_transport(f"amqp://127.0.0.1:{mute.getsockname()[1]}", connect_timeout=HANG)
+        receiver = transport.open_receiver(["q"], prefetch=1, visibility_timeout=20)
+        waiting = run(receiver.receive, limit=1, timeout=HANG)
+        with mute.accept()[0]:
+            began = time.monotonic()
+            receiver.close(timeout=HANG)
+            assert waiting() == ([], [])
+            assert time.monotonic() - began < HANG / 2
+
+
+def test_a_queue_whose_channel_cannot_be_opened_is_tried_again(transport, receive, message, monkeypatch):
+    transport.declare(Queue(name="gone"), timeout=HANG)
+    receiver = receive("q", "gone")
+    assert receiver.receive(limit=1, timeout=0)[0] == []
+    transport.delete("gone", timeout=HANG)
+    until_raised(receiver, QueueNotFound)
+    with monkeypatch.context() as patched:
+        patched.setattr(Link, "open_channel", slow)
+        until_raised(receiver, OperationTimeout)
+    transport.declare(Queue(name="gone"), timeout=HANG)
+    (sent,) = send(transport, message, 1, "gone")
+    assert ids(claim(receiver, 1)) == [sent]
+
+
+def until_raised(receiver, error):
+    """Receive until it raises; it looks for a missing queue from time to time only."""
+
+    def receive_on():
+        end = time.monotonic() + HANG
+        while time.monotonic() < end:
+            receiver.receive(limit=1, timeout=0.3)
+
+    with pytest.raises(error):
+        receive_on()
+
+
+def slow(*_, **__):
+    raise OperationTimeout("the server did not answer in time")
+
+
 def test_a_queue_that_is_missing_is_told_and_the_others_go_on(transport, receive, message):
     receiver = receive("q", "none")
     (sent,) = send(transport, message, 1)
@@ -211,12 +256,13 @@ def test_a_queue_that_is_missing_is_told_and_the_others_go_on(transport, receive
 def test_what_was_held_of_a_deleted_queue_is_lost_and_the_queue_may_come_back(transport, receive, message):
     transport.declare(Queue(name="gone"), timeout=HANG)
     receiver = receive("q", "gone")
-    send(transport, message, 3, "gone")
-    held = claim(receiver, 3)
+    send(transport, message, 4, "gone")
+    held = claim(receiver, 4)
     transport.delete("gone", timeout=HANG)
+    assert receiver.release(held[3:], delay=1.0) == held[3:]
     assert receiver.ack(held[:1]) == held[:1]
     assert receiver.extend(held[1:2], visibility_timeout=20) == held[1:2]
-    assert receiver.release(held[2:]) == held[2:]
+    assert receiver.release(held[2:3]) == held[2:3]
     with pytest.raises(QueueNotFound, match="gone"):
         receiver.receive(limit=1, timeout=HANG)
     transport.declare(Queue(name="gone"), timeout=HANG)

@@ -9,6 +9,7 @@ from brokerkit.errors import (
     InconsistencyError,
     InvalidMessage,
     InvalidName,
+    MessageTooLarge,
     QueueFull,
     QueueNotFound,
 )
@@ -45,6 +46,21 @@ def test_other_settings_are_told_and_max_attempts_is_no_affair_of_the_server(tra
     with pytest.raises(InconsistencyError, match="'q' exists with other settings"):
         transport.declare(Queue(name="q", **other), timeout=HANG)
     transport.declare(Queue(name="q"), timeout=HANG)
+
+
+def test_headers_that_do_not_fit_are_refused_and_what_is_beside_them_is_sent(transport, message):
+    transport.declare(Queue(name="q"), timeout=HANG)
+    large = {"a": "x" * 130_000}
+    sent = [
+        message(),
+        message(headers=large),
+        message(headers={"a": "x" * 50_000}),
+        message(delay=0.01),
+        message(headers=large, delay=1),
+    ]
+    outcomes = transport.send("q", sent, timeout=HANG)
+    assert [type(outcome) for outcome in outcomes if outcome] == [MessageTooLarge] * 2
+    assert (outcomes[0], outcomes[2], outcomes[3]) == (None, None, None)
 
 
 def test_a_queue_of_the_other_type_is_told(vhost, transport, open_transport):
@@ -100,7 +116,7 @@ def test_what_lives_longer_than_its_queue_allows_is_a_dead_letter(vhost, open_tr
 
 def test_a_queue_that_nobody_uses_vanishes_and_one_in_use_stays(transport, message, eventually):
     for name in ("mortal", "used"):
-        transport.declare(Queue(name=name, expires=1.0), timeout=HANG)
+        transport.declare(Queue(name=name, expires=2.5), timeout=HANG)
     receiver = transport.open_receiver(["used"], prefetch=1, visibility_timeout=20)
 
     def is_gone():
@@ -120,7 +136,7 @@ def test_a_queue_that_nobody_uses_vanishes_and_one_in_use_stays(transport, messa
 def test_a_queue_stays_while_its_only_consumer_is_busy(vhost, open_transport, message, kind, eventually):
     transport = open_transport(vhost, queue_type=kind)
     for name in ("mortal", "used"):
-        transport.declare(Queue(name=name, expires=1.0), timeout=HANG)
+        transport.declare(Queue(name=name, expires=2.5), timeout=HANG)
     sent = message()
     transport.send("used", [sent], timeout=HANG)
     receiver = transport.open_receiver(["used"], prefetch=1, visibility_timeout=60)
