@@ -56,8 +56,6 @@ class ResultReader:
         if not keys:
             return []
         refused = {key: error for key in keys if (error := self.calls.problem_of_reading(key)) is not None}
-        if not refused:
-            return [self._result(key, record) for key, record in zip(keys, self.calls.read(keys), strict=True)]
         asked = [key for key in keys if key not in refused]
         since = self.known.moment()
         read = dict(zip(asked, self.calls.read(asked), strict=True)) if asked else {}

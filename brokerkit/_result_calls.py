@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar, cast, final
+from typing import Final, TypeVar, cast, final
 
 from brokerkit._retry import Caller, fail
 from brokerkit.abc import ResultBackend, SupportsParts, SupportsRequester, SupportsWait
-from brokerkit.errors import AlreadyFinal, Closed, InvalidName, NotRequester, ResultTooLarge
-from brokerkit.models import Record
+from brokerkit.errors import (
+    AlreadyFinal,
+    BrokerkitError,
+    Closed,
+    ConnectionLost,
+    InvalidName,
+    NotConnected,
+    NotRequester,
+    OperationTimeout,
+    OutcomeUnknown,
+    ResultTooLarge,
+)
+from brokerkit.models import Outcome, Record
 
 __all__ = ["ResultCalls"]
 
 T = TypeVar("T")
+
+_LEAST: Final = 0.001  # seconds: a call has to have some
 
 
 @final
@@ -80,25 +93,46 @@ class ResultCalls:
         Raises:
             ResultTooLarge: it exceeds the engine's limit. Nothing was stored.
         """
-        facts = self.backend.capabilities
-        if facts.max_value is not None and len(record.value) > facts.max_value:
-            raise ResultTooLarge(
-                f"{doing}: the record has {len(record.value)} bytes; {facts.product} takes {facts.max_value}"
-            )
+        self._check_size(record, doing)
         tries = 0
 
         def once(timeout: float) -> bool:
             nonlocal tries
             tries += 1
-            (outcome,) = self.backend.put([record], ttl=ttl, timeout=timeout)
-            if isinstance(outcome, AlreadyFinal):
-                # on a repeat, what keeps it out may be itself: stored by the first try, whose answer was lost
-                return tries > 1 and self._is_there(record, timeout)
-            if outcome is not None:
+            (outcome,) = self._put([record], ttl, timeout, again=tries > 1)
+            if outcome is not None and not isinstance(outcome, AlreadyFinal):
                 raise outcome
-            return True
+            return outcome is None
 
         return self._call(doing, once)
+
+    def put_many(self, records: Sequence[Record], *, ttl: float | None, doing: str) -> list[BrokerkitError | None]:
+        """Store records of distinct keys, and return for each None or why it was not: `AlreadyFinal` if it was kept out.
+
+        All of it takes the time of one call. What is worth it is repeated.
+
+        Raises:
+            ResultTooLarge: one exceeds the engine's limit. Nothing was stored.
+        """
+        self.check_open()
+        for record in records:
+            self._check_size(record, f"{doing}, {record.key!r} among them")
+        pauses, size = self.caller.pauses(), self.backend.capabilities.max_batch
+        outcomes: dict[str, BrokerkitError | None] = {}
+        left, again = records, False
+        maybe: set[str] = set()  # what an earlier try may have stored
+        while left:
+            for start in range(0, len(left), size):
+                some = left[start : start + size]
+                found = self._outcomes(some, ttl, max(pauses.left(), _LEAST), doing=doing, again=again)
+                outcomes.update(zip((record.key for record in some), found, strict=True))
+            maybe |= {key for key, error in outcomes.items() if isinstance(error, OutcomeUnknown)}
+            left = [record for record in left if (error := outcomes[record.key]) is not None and error.retryable]
+            again = True
+            if not left or not pauses.pause():
+                break
+            self.caller.tell_retry(doing, outcomes[left[0].key] or OutcomeUnknown(doing))
+        return [_honest(outcomes[record.key], doing, maybe=record.key in maybe) for record in records]
 
     def read(self, keys: Sequence[str], timeout: float | None = None) -> Sequence[Record | None]:
         """Return the records of distinct keys."""
@@ -156,13 +190,51 @@ class ResultCalls:
         if self.closed:
             raise Closed("the result store is closed")
 
-    def _is_there(self, record: Record, timeout: float) -> bool:
-        (there,) = self.backend.get([record.key], timeout=timeout)
-        return there is not None and there.value == record.value
+    def _check_size(self, record: Record, doing: str) -> None:
+        facts = self.backend.capabilities
+        if facts.max_value is not None and len(record.value) > facts.max_value:
+            raise ResultTooLarge(
+                f"{doing}: the record has {len(record.value)} bytes; {facts.product} takes {facts.max_value}"
+            )
+
+    def _outcomes(
+        self, records: Sequence[Record], ttl: float | None, timeout: float, *, doing: str, again: bool
+    ) -> list[BrokerkitError | None]:
+        """Store records once, and return for each None or an error of ours."""
+        try:
+            found = self._put(records, ttl, timeout, again=again)
+        except Exception as error:  # noqa: BLE001 - the table decides what it is
+            translated = self.caller.translate(error, doing)
+            cut = isinstance(translated, ConnectionLost | OperationTimeout) and not isinstance(translated, NotConnected)
+            return [_honest(translated, doing, maybe=cut)] * len(records)
+        return [None if outcome is None else self.caller.translate(outcome, doing) for outcome in found]
+
+    def _put(self, records: Sequence[Record], ttl: float | None, timeout: float, *, again: bool) -> Sequence[Outcome]:
+        """Store records once. On a repeat, what keeps one out may be itself: stored by a try whose answer was lost."""
+        end = self.caller.clock.monotonic() + timeout
+        outcomes = self.backend.put(records, ttl=ttl, timeout=timeout)
+        if not again:
+            return outcomes
+        keys = [record.key for record, each in zip(records, outcomes, strict=True) if isinstance(each, AlreadyFinal)]
+        left = max(end - self.caller.clock.monotonic(), _LEAST)
+        there = dict(zip(keys, self.backend.get(keys, timeout=left), strict=True)) if keys else {}
+        return [
+            None if (found := there.get(record.key)) is not None and found.value == record.value else outcome
+            for record, outcome in zip(records, outcomes, strict=True)
+        ]
 
     def _call(self, doing: str, function: Callable[[float], T], timeout: float | None = None) -> T:
         self.check_open()
         return self.caller.call(doing, function, timeout=timeout)
+
+
+def _honest(error: BrokerkitError | None, doing: str, *, maybe: bool) -> BrokerkitError | None:
+    """Return an error that does not say that nothing was stored where it `maybe` was."""
+    if error is None or not maybe or isinstance(error, AlreadyFinal | OutcomeUnknown):
+        return error
+    unknown = OutcomeUnknown(f"{doing}: the answer never came, so that it may have been stored ({error})")
+    unknown.__cause__ = error
+    return unknown
 
 
 def _named(keys: Sequence[str]) -> str:

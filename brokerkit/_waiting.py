@@ -31,6 +31,7 @@ __all__ = ["TimeIsUp", "Waiting"]
 _TURN: Final = 1.0
 _LEAST_LOOK: Final = 0.5  # seconds that one look may take, though the waiter has less: a timeout of 0 looks once
 _LEAST_WATCH: Final = 0.001
+_ENOUGH: Final = 50  # reads that fail, when none succeeds
 _LONGEST_SLEEP: Final = 3600.0  # Condition.wait refuses infinity
 
 Read: TypeAlias = Callable[[Sequence[str], float], Mapping[str, Record | None]]
@@ -290,14 +291,24 @@ class Waiting:
             return list(seen)
 
     def _answers(self, keys: Sequence[str], patience: float) -> Mapping[str, Answer]:
-        """Read keys; an error that is no matter of time is looked for by halves, as it may concern one of them only."""
-        try:
-            return self._read(keys, patience)
-        except BrokerkitError as error:
-            if error.retryable or len(keys) == 1:
-                return dict.fromkeys(keys, error)
-        half = len(keys) // 2
-        return {**self._answers(keys[:half], patience), **self._answers(keys[half:], patience)}
+        """Read keys; an error that is no matter of time is looked for by halves, as it may concern some of them only.
+
+        If nothing at all can be read after many tries, it is taken to concern every one.
+        """
+        answers: dict[str, Answer] = {}
+        parts, failures, successes = [keys], 0, 0
+        while parts:
+            some = parts.pop()
+            try:
+                answers.update(self._read(some, patience))
+                successes += 1
+            except BrokerkitError as error:
+                failures += 1
+                if error.retryable or len(some) == 1 or (not successes and failures > _ENOUGH):
+                    answers.update(dict.fromkeys(some, error))
+                else:
+                    parts += [some[len(some) // 2 :], some[: len(some) // 2]]
+        return answers
 
     # -- handing out; callers hold the lock --------------------------------------------------------------------------
 

@@ -247,6 +247,9 @@ class ResultBackend(ABC):
             records: what to store.
             ttl: seconds to keep them from now; None for ever.
             timeout: of the call.
+
+        Raises:
+            Exception: a client error of the whole call; the core takes it that any record may have been stored.
         """
 
     @abstractmethod

@@ -220,10 +220,10 @@ class OutcomeUnknown(TransportError):
 
 
 class SendFailed(TransportError, ExceptionGroup[Exception]):
-    """Some messages of a batch were not stored, or may not have been: an exception group with an error for each.
+    """Some messages or results of a batch were not stored, or may not have been: an exception group of the errors.
 
     Attributes:
-        outcomes: for each message of the batch, in order, its id and None (stored) or the error.
+        outcomes: for each of the batch, in order, its id and None (stored) or the error.
     """
 
     outcomes: tuple[tuple[str, Exception | None], ...]
@@ -233,7 +233,7 @@ class SendFailed(TransportError, ExceptionGroup[Exception]):
         errors = [error for _, error in outcomes if error is not None]
         unknown = sum(isinstance(error, OutcomeUnknown) for error in errors)
         doubt = f", {unknown} may or may not have been" if unknown else ""
-        text = f"{len(errors) - unknown} of {len(outcomes)} messages were not stored{doubt}"
+        text = f"{len(errors) - unknown} of {len(outcomes)} were not stored{doubt}"
         group = super().__new__(cls, text, errors)
         group.outcomes = tuple(outcomes)
         return group

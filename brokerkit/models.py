@@ -119,7 +119,8 @@ class Queue:
             policy, kept by the core: plugins may ignore it.
         expires: seconds without a consumer after which the queue vanishes with its messages; None for never. A send
             does not renew it.
-        message_ttl: seconds after which a message is dead-lettered unless it says otherwise itself; None for never.
+        message_ttl: seconds after which a message is dead-lettered unless it says otherwise itself; None for never. Where
+            the server takes the shorter of both, the plugin's page says so.
         max_length: messages that it holds, at most; None for no bound. A send to a full queue is refused with
             `QueueFull`; a publish drops the oldest waiting copy and reports the gap to the consumer.
         max_priority: the highest priority that it accepts, 0 to 9.

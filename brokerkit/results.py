@@ -21,16 +21,18 @@ from brokerkit._pending import PendingResult
 from brokerkit._reading import ResultReader
 from brokerkit._records import Header, Result, State, encode_record
 from brokerkit._result_calls import ResultCalls
-from brokerkit._retry import Caller
+from brokerkit._retry import Caller, fail
 from brokerkit._risk import check_eviction
 from brokerkit._secrets import masker, secrets_in
 from brokerkit.abc import Clock, ResultBackend
 from brokerkit.capabilities import ResultCapabilities, require
 from brokerkit.errors import (
+    AlreadyFinal,
     InvalidOption,
     MalformedResult,
     NotRequester,
     ResultTooLarge,
+    SendFailed,
     nearest,
 )
 from brokerkit.models import Record, new_id
@@ -200,6 +202,42 @@ class ResultStore(AbstractContextManager["ResultStore"]):
         key = self._calls.check_key(id)
         body, headers = self._codec.encode(value)
         return self._put(Header(State.SUCCESS, self._now(), self._ttl, headers), key, body)
+
+    def set_results(self, values: Mapping[str, Any]) -> dict[str, bool]:
+        """Store many results for good, in as few round trips as the engine allows. All are checked before the first is sent.
+
+        Args:
+            values: the results by id.
+
+        Returns:
+            For each id whether it was stored; False if a final record is there, which is kept.
+
+        Raises:
+            EncodeError: the serializer does not take a value. Nothing was stored.
+            ResultTooLarge: a result exceeds the engine's limit. Nothing was stored.
+            SendFailed: some were not stored for another reason, or may not have been. `outcomes` has each id and None
+                (stored), an `AlreadyFinal` (kept out) or the error. Of a single result the error itself is raised.
+        """
+        records, common = [], Header(State.SUCCESS, self._now(), self._ttl)
+        beginnings: dict[tuple[tuple[str, str], ...], bytes] = {}  # most have the same
+        for key, value in values.items():
+            body, headers = self._codec.encode(value)
+            kind = tuple(headers.items())
+            if kind not in beginnings:
+                beginnings[kind] = encode_record(common._replace(headers=headers))
+            records.append(Record(key=self._calls.check_key(key), value=beginnings[kind] + body, final=True))
+        errors = self._calls.put_many(records, ttl=self._ttl, doing=f"store {len(records)} results")
+        for record, error in zip(records, errors, strict=True):
+            if error is None:
+                self._reader.stored(record, common.ends_at)
+            elif isinstance(error, AlreadyFinal):
+                self._reader.kept_out(record.key)
+        failed = [error for error in errors if error is not None and not isinstance(error, AlreadyFinal)]
+        if len(errors) == 1 and failed:
+            fail(failed[0])
+        if failed:
+            raise SendFailed([(record.key, error) for record, error in zip(records, errors, strict=True)])
+        return {record.key: error is None for record, error in zip(records, errors, strict=True)}
 
     def set_exception(self, id: str, error: BaseException) -> bool:  # noqa: A002
         """Store a failure for good: the exception's type, text, notes, traceback, and arguments if JSON-able.

@@ -129,9 +129,9 @@ def test_send_failed_groups_the_errors_and_keeps_every_outcome() -> None:
 
 
 def test_send_failed_never_says_of_an_unknown_one_that_it_was_not_stored() -> None:
-    assert str(SendFailed(OUTCOMES)).startswith("2 of 4 messages were not stored, 1 may or may not have been (")
-    assert str(SendFailed(OUTCOMES[:2])).startswith("1 of 2 messages were not stored (")
-    assert str(SendFailed(OUTCOMES[2:3])).startswith("0 of 1 messages were not stored, 1 may or may not have been (")
+    assert str(SendFailed(OUTCOMES)).startswith("2 of 4 were not stored, 1 may or may not have been (")
+    assert str(SendFailed(OUTCOMES[:2])).startswith("1 of 2 were not stored (")
+    assert str(SendFailed(OUTCOMES[2:3])).startswith("0 of 1 were not stored, 1 may or may not have been (")
 
 
 def test_send_failed_without_a_failure_cannot_be_made() -> None:

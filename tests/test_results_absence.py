@@ -192,3 +192,18 @@ def test_a_waiter_that_the_server_wakes_first_still_hears_that_it_was_forgotten(
     monkeypatch.setattr(store.backend, "delete", slow_to_answer)
     store.forget("awaited")
     assert waiting.exception().reason == "forgotten"
+
+
+def test_a_read_that_a_delete_overtakes_does_not_hide_that_it_was_forgotten(store):
+    store.set_result("job", 1)
+    real = store.backend.get
+
+    def get(keys, *, timeout):
+        found = real(keys, timeout=timeout)
+        store.forget("job")
+        return found
+
+    store.backend.get = get
+    assert store.get("job").lost == "forgotten"
+    store.backend.get = real
+    assert store.get("job").lost == "forgotten"

@@ -78,6 +78,15 @@ def keys(found) -> list[str]:
 # -- on every engine --------------------------------------------------------------------------------------------------
 
 
+def test_many_are_stored_by_one_call_and_what_is_final_is_kept(real, opened, ids):
+    other, some = opened(), ids(300)
+    pending = other.reserve(some[0])
+    other.set_result(some[7], "first")
+    assert real.set_results(dict.fromkeys(some, "batch")) == {key: key != some[7] for key in some}
+    assert pending.result(HANG) == "batch"
+    assert [result.value for result in other.get_many(some)] == ["first" if key == some[7] else "batch" for key in some]
+
+
 def test_results_are_handed_out_as_they_end(real, opened, ids):
     other, names = opened(), ids(6)
     for name in names:

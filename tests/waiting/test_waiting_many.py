@@ -44,6 +44,22 @@ def test_a_bad_one_among_many_is_found_by_halves(store, waiting_on):
     waiting.leave(waiter)
 
 
+def test_what_all_of_many_are_refused_is_not_asked_for_each(store, waiting_on):
+    waiting = waiting_on(store, "poll")
+    keys = [str(i) for i in range(1000)]
+
+    def refuse(asked):
+        raise AccessDenied("you are out")
+
+    store.before_read = refuse
+    waiter = waiting.join(dict.fromkeys(keys, False))
+    told = dict(waiting.next(waiter, math.inf))
+    assert sorted(told) == sorted(keys)
+    assert {type(error) for error in told.values()} == {AccessDenied}
+    assert len(store.reads) <= 100
+    waiting.leave(waiter)
+
+
 def test_one_that_is_between_two_calls_does_not_lead(store, waiting, pool):
     busy = waiting.join({"a": False, "b": False})
     record = store.put("a")

@@ -26,7 +26,7 @@ from brokerkit.errors import (
     Throttled,
 )
 
-__all__ = ["ERRORS", "Crowded", "Denied", "Late", "Silence", "TimeUp", "Unreachable", "answer_of"]
+__all__ = ["ERRORS", "Crowded", "Denied", "Halfway", "Late", "Silence", "TimeUp", "Unreachable", "answer_of"]
 
 
 class _Trouble(MemcacheError):  # type: ignore[misc] # pymemcache is not typed
@@ -62,6 +62,10 @@ class Silence(_Trouble):
 
 class TimeUp(Silence):
     """The same; and it was the call that had no more time, which says little about the server."""
+
+
+class Halfway(MemcacheServerError):  # type: ignore[misc]
+    """The server failed when a part of a batch may have been stored."""
 
 
 def answer_of(line: bytes) -> MemcacheError | None:

@@ -77,9 +77,10 @@ class MemcachedResultBackend(ResultBackend, SupportsParts, SupportsEvictionCheck
         names = [self._key(key) for key in keys]
 
         def work(wire: Wire, numbers: Sequence[int], deadline: float) -> Sequence[Any]:
-            content = b"".join(b"delete %b\r\n" % names[n] for n in numbers)
-            answers = wire.lines(content, len(numbers), (b"DELETED", b"NOT_FOUND"), deadline)
-            _all_of(answers)
+            answers: list[Any] = []
+            for some in slices([names[n] for n in numbers]):
+                content = b"".join(b"delete %b\r\n" % name for name in some)
+                answers += _all_of(wire.lines(content, len(some), (b"DELETED", b"NOT_FOUND"), deadline))
             return answers
 
         _all_of(self._client.run(names, work, timeout=timeout))

@@ -12,7 +12,7 @@ from pymemcache.exceptions import MemcacheError, MemcacheServerError
 
 from brokerkit.errors import AlreadyFinal, BrokerkitError, OutcomeUnknown, ResultTooLarge
 from brokerkit.models import Outcome, Record
-from brokerkit_memcached.errors import Denied, Unreachable
+from brokerkit_memcached.errors import Denied, Halfway, Late, TimeUp, Unreachable
 from brokerkit_memcached.layout import FINAL, OPEN, OVERHEAD, exptime_of, pack, unpack
 from brokerkit_memcached.options import MemcachedResultOptions
 from brokerkit_memcached.wire import Item, Wire
@@ -46,15 +46,21 @@ class Storing:
         self._keys: Sequence[bytes] = ()
         self._records: Sequence[Record] = ()
         self._outcomes: list[Outcome] = []
+        self._begun = False
 
     def run(self, keys: Sequence[bytes], records: Sequence[Record]) -> Sequence[Outcome]:
         """Store records under their items' keys, and return what became of each."""
         self._keys, self._records = keys, records
         self._outcomes = [self._too_large(record) for record in records]
         tokens = {n: _ADD for n, outcome in enumerate(self._outcomes) if outcome is None}
-        while tokens:
-            refused = [n for some in self._slices(tokens) for n in self._try(some)]
-            tokens = {n: token for some in _parts(refused) for n, token in self._look(some).items()}
+        try:
+            while tokens:
+                refused = [n for some in self._slices(tokens) for n in self._try(some)]
+                tokens = {n: token for some in _parts(refused) for n, token in self._look(some).items()}
+        except (Late, MemcacheServerError) as error:
+            if len(records) > 1 and self._begun:
+                raise _halfway(error) from error
+            raise
         return self._outcomes
 
     def _too_large(self, record: Record) -> Outcome:
@@ -82,7 +88,9 @@ class Storing:
         """Store some, and return the numbers of those where something else is than was thought."""
         content = b"".join([self._command(n, token) for n, token in tokens.items()])
         refused = []
-        for n, answer in zip(tokens, self._wire.lines(content, len(tokens), _KNOWN, self._deadline), strict=True):
+        answers = self._wire.lines(content, len(tokens), _KNOWN, self._deadline)
+        self._begun = True
+        for n, answer in zip(tokens, answers, strict=True):
             if isinstance(answer, MemcacheError):
                 if type(answer) is not MemcacheServerError:
                     raise answer  # the server has lost the thread
@@ -133,6 +141,11 @@ def settled(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
 def _is_certain(error: Exception) -> bool:
     """Tell whether an error says that nothing was stored."""
     return isinstance(error, BrokerkitError | Unreachable | Denied) or type(error) is MemcacheServerError
+
+
+def _halfway(error: MemcacheError) -> MemcacheError:
+    """Return what to raise in place of an error that would say that nothing was stored, when some of a batch was."""
+    return TimeUp(str(error), 0.0) if isinstance(error, Late) else Halfway(str(error))
 
 
 def _unknown(error: Exception) -> OutcomeUnknown:

@@ -219,7 +219,7 @@ def test_who_waits_on_the_server_that_lives_is_not_held_up_by_the_other(two, ope
 
 def test_who_waits_on_a_dead_server_alone_is_told_when_its_time_is_up(two, open_store):
     _, b, url = two
-    store = open_store(url, timeout=0.5)
+    store = open_store(url, timeout=HANG)
     keys = owned(store.backend)[1][:2]
     pending = [store.reserve(key) for key in keys]
     b.kill9()
@@ -260,7 +260,7 @@ def test_a_line_that_is_cut_in_a_value_gives_no_half_of_it(line, after, ending):
 
 def test_a_line_that_is_half_open_ends_the_call_in_its_time(line):
     proxy, opened = line
-    backend = opened(socket_timeout=0.3)
+    backend = opened(socket_timeout=1.0)
     backend.get(["k"], timeout=HANG)
     with proxy.inject(HalfOpen()):
         for call in (

@@ -8,11 +8,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from brokerkit_memcached.storing import Storing
+from brokerkit_memcached.storing import Storing, settled
 from brokerkit_memcached.wire import Wire
+from pymemcache.exceptions import MemcacheError, MemcacheServerError
 
 from brokerkit import errors
-from brokerkit.errors import AlreadyFinal, ResultTooLarge
+from brokerkit.errors import AlreadyFinal, OutcomeUnknown, ResultTooLarge
 from brokerkit.models import Record
 from brokerkit.testing import ManualClock
 
@@ -140,6 +141,27 @@ def test_thousands_at_once(backend):
     assert read(backend, *keys) == [key.encode() for key in keys]
     backend.delete(keys, timeout=HANG)
     assert read(backend, *keys) == [None] * 3000
+
+
+@pytest.mark.parametrize("command", [b"add", b"gets"])
+def test_what_ends_a_batch_half_way_does_not_say_that_nothing_was_stored(backend, monkeypatch, command):
+    put(backend, record("there", final=False))
+    real, sent = Wire.send, []
+
+    def send(self, content, deadline):
+        sent.append(content)
+        if content.startswith(command) and len(sent) > 1:
+            if command == b"gets":
+                raise MemcacheServerError("out of memory writing get response")
+            deadline = 0.0
+        real(self, content, deadline)
+
+    monkeypatch.setattr(Wire, "send", send)
+    with pytest.raises(MemcacheError) as caught:
+        put(backend, *(record(str(n)) for n in range(150)), record("there"))
+    monkeypatch.setattr(Wire, "send", real)
+    assert read(backend, "0") == [b"v"], "a part of it was stored"
+    assert kinds(settled([caught.value] * 2)) == [OutcomeUnknown] * 2
 
 
 def test_binary_values_and_odd_ids(backend):
