@@ -23,7 +23,7 @@ from brokerkit.models import Message, Queue, pack_headers, unpack_headers
 from brokerkit_rabbitmq.errors import Malformed
 from brokerkit_rabbitmq.properties import Properties, decode_properties, encode_stored
 
-__all__ = ["OWN", "Stored", "check_name", "encode", "expiry_of", "headers_fit", "queue_arguments", "short", "stored"]
+__all__ = ["OWN", "Stored", "check_name", "encode", "expiry_of", "oversized", "queue_arguments", "short", "stored"]
 
 OWN: Final = "bk."
 """What the names of our own queues and exchanges begin with."""
@@ -68,15 +68,15 @@ def check_name(name: str) -> None:
         raise InvalidName(f"queue name {name!r}: names that begin with {name.split('.', 1)[0]!r}. are {whose}'s own")
 
 
-def headers_fit(message: Message) -> bool:
-    """Tell whether the headers of a message fit into a frame; one that does not must not fail those beside it."""
+def oversized(message: Message) -> MessageTooLarge | None:
+    """Return why the headers of a message do not fit into a frame, if so: it must not fail those beside it."""
     if sum(len(name) + len(value) + _AROUND for name, value in message.headers.items()) < _SURELY_FIT:
-        return True
+        return None
     try:
         encode(message)
-    except MessageTooLarge:
-        return False
-    return True
+    except MessageTooLarge as error:
+        return error
+    return None
 
 
 def short(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import ClassVar, Final, Self, final
 
 from brokerkit.abc import Clock, Receiver, SupportsDepth, SupportsFanout, Transport
 from brokerkit.capabilities import Capabilities
-from brokerkit.errors import ErrorTable, InvalidMessage, MessageTooLarge, QueueFull, QueueNotFound
+from brokerkit.errors import ErrorTable, InvalidMessage, QueueFull, QueueNotFound
 from brokerkit.models import Depth, Message, Outcome, Queue
 from brokerkit.options import Options
 from brokerkit.url import URL
@@ -15,7 +15,7 @@ from brokerkit_rabbitmq.addresses import address_of
 from brokerkit_rabbitmq.connecting import Connector
 from brokerkit_rabbitmq.errors import ERRORS, Refused, Unrouted
 from brokerkit_rabbitmq.exchange import Exchange, Scope
-from brokerkit_rabbitmq.layout import check_name, encode, expiry_of, headers_fit
+from brokerkit_rabbitmq.layout import check_name, encode, expiry_of, oversized
 from brokerkit_rabbitmq.options import RabbitMQOptions
 from brokerkit_rabbitmq.parking import Parked, Parking
 from brokerkit_rabbitmq.promises import max_hold, transport_capabilities
@@ -115,8 +115,9 @@ class RabbitMQTransport(Transport, SupportsFanout, SupportsDepth):
 
     def _check(self, name: str, message: Message) -> Outcome:
         check_name(name)
-        if not headers_fit(message):
-            return MessageTooLarge("its headers do not fit into one frame")
+        too_large = oversized(message)
+        if too_large is not None:
+            return too_large
         known = self._queues.known(name)
         if known is not None and message.priority > known.max_priority:
             return InvalidMessage(f"priority {message.priority}: queue {name!r} does not take so high a one")
