@@ -88,19 +88,34 @@ class Leases:
 
         Args:
             deliveries: what to settle.
-            deadline: of the look whether their queues are still there; None for no look.
+            deadline: until when to wait for the server, which then has read it, and said whether the queues are still
+                there; None for no wait.
         """
         link = self._link
-        if link is None or not self._looked(link, deliveries, deadline):
+        if link is None:
             return list(deliveries)
         with link.lock:
             held, lost = self._divided(deliveries)
             frames: list[bytes] = []
+            asked: list[Line] = []
             for line, tags in _by_line(held):
                 if not self._receiving and not line.streaming and not line.keeps:
                     frames += line.cancel()  # else the next ones would come here, where nobody asks
                 frames += line.ack(tags)
-            return lost if _written(link, frames) else list(deliveries)
+                if (
+                    deadline is not None
+                ):  # behind the ack: what is read first may be all that is read of a killed process
+                    frames.append(line.look())
+                    asked.append(line)
+            if not _written(link, frames):
+                return list(deliveries)
+        if deadline is not None:
+            try:
+                link.wait(lambda: all(line.looked for line in asked), deadline)
+            except Exception:  # noqa: BLE001 - whatever it is; the next receive tells
+                return list(deliveries)
+        gone = {id(line) for line in asked if line.lost}
+        return lost + [received for received in held if id(received.receipt.line) in gone]
 
     def release(self, deliveries: Sequence[Received], deadline: float, *, counted: bool) -> list[Received]:
         """Give back; returns those whose lease was lost. The server has read it when this returns in time.
