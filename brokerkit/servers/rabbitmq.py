@@ -96,7 +96,7 @@ class RabbitMQ(Single):
         self._local()
         login = b64encode(b"guest:guest").decode()
         headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
-        connection = http.client.HTTPConnection("127.0.0.1", self._port("management"), timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port("management"), timeout=60)
         try:
             connection.request(method, f"/api{path}", None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()

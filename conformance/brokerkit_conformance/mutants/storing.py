@@ -192,7 +192,7 @@ def any_class_is_rebuilt(patch: Patch) -> None:
 @mutant("RES-19", source="PEERS")
 def causes_are_lost(patch: Patch) -> None:
     """Only the outermost exception is kept."""
-    patch.value(_failures, "_cause", lambda _: None)
+    patch.value(_failures, "_origin", lambda _: ("cause", None))
 
 
 @mutant("RES-20", source="LAWS 2")
