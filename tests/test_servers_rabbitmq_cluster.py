@@ -11,7 +11,7 @@ from brokerkit.servers import RabbitMQ, RabbitMQCluster, ServerFailed, ServerMis
 from brokerkit.servers.rabbitmq import api_path
 from brokerkit.testing import wait_until
 
-_QUEUE = api_path("queues", "kept", "mail")
+_QUEUE = api_path("queues", "/", "mail")
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,6 @@ def cluster() -> Iterator[RabbitMQCluster]:
             raise
         pytest.skip(str(missing))
     try:
-        made.create_vhost("kept")
         yield made
     finally:
         made.close()
@@ -41,13 +40,13 @@ def waiting(node: RabbitMQ) -> list[str]:
 
 def send(node: RabbitMQ, text: str) -> None:
     message: dict[str, Any] = {"properties": {"delivery_mode": 2}, "payload": text, "payload_encoding": "string"}
-    where = api_path("exchanges", "kept", "amq.default", "publish")
+    where = api_path("exchanges", "/", "amq.default", "publish")
     assert node.management("POST", where, {**message, "routing_key": "mail"}) == {"routed": True}
 
 
 def test_one_goes_on_without_the_other_which_comes_back(cluster: RabbitMQCluster) -> None:
     first, second = cluster.nodes
-    assert cluster.url(vhost="kept") == f"{first.url(vhost='kept')};{second.url(vhost='kept')}"
+    assert cluster.url() == f"{first.url()};{second.url()}"
     second.management("PUT", _QUEUE, {"durable": True, "node": second.node_name})
     send(first, "one")
     wait_until(lambda: waiting(second) == ["one"])
@@ -61,11 +60,13 @@ def test_one_goes_on_without_the_other_which_comes_back(cluster: RabbitMQCluster
 
 
 def test_all_come_back_after_all_were_killed(cluster: RabbitMQCluster) -> None:
+    cluster.nodes[0].create_user("ada", "secret")
+    cluster.nodes[0].permit("ada", "/")
     cluster.kill9()
     assert not cluster.ready()
     cluster.start()
     assert cluster.ready()
-    users = cluster.nodes[1].management("GET", api_path("permissions", "kept", "guest"))
+    users = cluster.nodes[1].management("GET", api_path("permissions", "/", "ada"))
     assert users["configure"] == ".*"
 
 

@@ -17,11 +17,10 @@ def cluster(start):
 
 def test_a_dead_node_costs_no_confirmed_message(cluster, run, eventually):
     home, other = cluster.nodes
-    cluster.create_vhost("failover")
     # a classic queue lives where it was declared: on the node that stays
-    with brokerkit.connect(home.url(vhost="failover"), queue_type="classic") as broker:
+    with brokerkit.connect(home.url(), queue_type="classic") as broker:
         broker.declare("q")
-    url = f"{other.url(vhost='failover')};{home.url(vhost='failover')}"
+    url = f"{other.url()};{home.url()}"
     handled, confirmed = set(), set()
     with brokerkit.connect(url, queue_type="classic", visibility_timeout=10) as broker:
         broker.declare("q")
