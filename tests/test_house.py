@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 import brokerkit
 
 ROOT = Path(__file__).parent.parent
-CONTRACT = {f"brokerkit.{name}" for name in ("abc", "models", "capabilities", "errors", "options", "url")}
+CONTRACT = {f"brokerkit.{name}" for name in ("abc", "models", "capabilities", "errors", "options", "tls", "url")}
 # What the contract may share in private: leaves, which import nothing of brokerkit but each other.
 LEAVES = {"brokerkit._text", "brokerkit._secrets"}
 # The only third-party imports of the core: where, and which.

@@ -10,7 +10,8 @@ from typing import Final, NoReturn, final
 from pymemcache.exceptions import MemcacheClientError, MemcacheError
 
 from brokerkit.abc import Clock
-from brokerkit.errors import InvalidOption, Unsupported
+from brokerkit.errors import Unsupported
+from brokerkit.tls import context_of
 from brokerkit_memcached.addresses import Address, Server
 from brokerkit_memcached.errors import Denied, Late, Unreachable, answer_of
 from brokerkit_memcached.options import MemcachedResultOptions
@@ -118,7 +119,7 @@ class Connector:
     def _shared_context(self) -> ssl.SSLContext:
         with self._lock:
             if self._context is None:
-                self._context = _context(self._options)
+                self._context = context_of(self._options)
             return self._context
 
 
@@ -138,17 +139,3 @@ def _reason(error: MemcacheError, server: str) -> MemcacheError:
     if any(told in text for told in ("unauthenticated", "authentication failure", "too many open connections")):
         return error
     return Unreachable(str(error) if server in str(error) else f"{server}: {error}")
-
-
-def _context(options: MemcachedResultOptions) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=options.ssl_ca_certs)
-        if options.ssl_certfile:
-            context.load_cert_chain(options.ssl_certfile, options.ssl_keyfile, options.ssl_password)
-    except OSError as error:
-        files = ", ".join(filter(None, (options.ssl_ca_certs, options.ssl_certfile, options.ssl_keyfile)))
-        raise InvalidOption(f"the certificates cannot be read ({files}): {error}") from error
-    context.check_hostname = options.ssl_check_hostname and options.tls_verify
-    if not options.tls_verify:
-        context.verify_mode = ssl.CERT_NONE
-    return context

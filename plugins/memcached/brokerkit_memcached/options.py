@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from brokerkit.errors import InvalidOption
-from brokerkit.options import Options, setting
+from brokerkit.options import setting
+from brokerkit.tls import TLSOptions
 
 __all__ = ["MemcachedResultOptions"]
 
@@ -16,7 +17,7 @@ _MIB: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class MemcachedResultOptions(Options):
+class MemcachedResultOptions(TLSOptions):
     """Options of the memcached result backend."""
 
     key_prefix: str = setting(
@@ -56,33 +57,13 @@ class MemcachedResultOptions(Options):
     max_connections: int = setting(
         50, "Connections to each server for calls of one process; further calls wait.", min=1
     )
-    ssl: bool = setting(False, "Speak TLS.")
-    tls_verify: bool = setting(
-        True, "Verify the server's certificate. false lets anyone between read and change everything, and warns."
-    )
-    ssl_ca_certs: str | None = setting(None, "File of the certificates to trust, PEM; None for the system's.")
-    ssl_certfile: str | None = setting(None, "File of our own certificate, where the server asks for one.")
-    ssl_keyfile: str | None = setting(None, "File of the key of our certificate, unless it is in the same file.")
-    ssl_password: str | None = setting(None, "Password of the key.")
-    ssl_check_hostname: bool = setting(
-        True, "The certificate must be for the host that was dialled; false where servers are reached by address."
-    )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not _PREFIX.fullmatch(self.key_prefix):
             raise InvalidOption(
                 f"option 'key_prefix' is {self.key_prefix!r}; it must be 1 to 100 characters of ASCII without blanks, for "
                 "example 'bk:'"
             )
-        if self.ssl_keyfile and not self.ssl_certfile:
-            raise InvalidOption("option 'ssl_keyfile' is given without 'ssl_certfile'; give both")
-        if not self.ssl and (name := self._any_of_tls):
+        if not self.ssl and (name := self.any_of_tls):
             raise InvalidOption(f"option {name!r} is about TLS, and this connection has none; add ssl=true")
-
-    @property
-    def _any_of_tls(self) -> str:
-        """The name of an option that makes sense only with TLS, or an empty text."""
-        names = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_password")
-        given = next((name for name in names if getattr(self, name) is not None), "")
-        switches = {"tls_verify": self.tls_verify, "ssl_check_hostname": self.ssl_check_hostname}
-        return given or next((name for name, value in switches.items() if not value), "")

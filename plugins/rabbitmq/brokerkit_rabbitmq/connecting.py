@@ -12,12 +12,12 @@ from typing import Any, Final, final
 from amqp import exceptions
 
 from brokerkit.abc import Clock
-from brokerkit.errors import InvalidOption
+from brokerkit.tls import context_of
 from brokerkit_rabbitmq.addresses import Address, Host
 from brokerkit_rabbitmq.dialling import Dialled, login
 from brokerkit_rabbitmq.errors import Unreachable, Untrusted
 from brokerkit_rabbitmq.link import Link
-from brokerkit_rabbitmq.options import RabbitMQOptions, TLSOptions
+from brokerkit_rabbitmq.options import RabbitMQOptions
 from brokerkit_rabbitmq.tender import Tender
 
 __all__ = ["Connector"]
@@ -158,7 +158,7 @@ class Connector:
     def _shared_context(self) -> ssl.SSLContext:
         with self._lock:
             if self._context is None:
-                self._context = _context(self._options)
+                self._context = context_of(self._options)
             return self._context
 
 
@@ -167,17 +167,3 @@ def _reason(error: Exception, server: str) -> Exception:
     if isinstance(error, ssl.SSLCertVerificationError):
         return Untrusted(f"{server}: {error.verify_message}")
     return Unreachable(str(error) if server in str(error) else f"{server}: {error}")
-
-
-def _context(options: TLSOptions) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=options.ssl_ca_certs)
-        if options.ssl_certfile:
-            context.load_cert_chain(options.ssl_certfile, options.ssl_keyfile, options.ssl_password)
-    except OSError as error:
-        files = ", ".join(filter(None, (options.ssl_ca_certs, options.ssl_certfile, options.ssl_keyfile)))
-        raise InvalidOption(f"the certificates cannot be read ({files}): {error}") from error
-    context.check_hostname = options.ssl_check_hostname and options.tls_verify
-    if not options.tls_verify:
-        context.verify_mode = ssl.CERT_NONE
-    return context

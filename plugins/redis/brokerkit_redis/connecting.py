@@ -18,10 +18,11 @@ from redis.retry import Retry
 
 from brokerkit.abc import Clock
 from brokerkit.errors import InvalidOption, InvalidURL, Unsupported
+from brokerkit.tls import context_of
 from brokerkit_redis.addresses import Address, Host
 from brokerkit_redis.calls import Call
 from brokerkit_redis.errors import Unreachable, Untrusted
-from brokerkit_redis.options import RedisOptions, SentinelOptions, TLSOptions
+from brokerkit_redis.options import RedisOptions, SentinelOptions
 from brokerkit_redis.wire import Wire
 
 __all__ = ["Connector", "first_of"]
@@ -195,7 +196,7 @@ class _Dialler:
 
     def _shared_context(self) -> ssl.SSLContext:
         if self._context is None:
-            self._context = _context(self._options)
+            self._context = context_of(self._options)
         return self._context
 
 
@@ -241,20 +242,6 @@ def _reason(error: Exception, server: str) -> Exception:
             return Untrusted(f"{server}: {behind.verify_message}")
         behind = behind.__cause__ or behind.__context__
     return Unreachable(str(error) if server in str(error) else f"{server}: {error}")
-
-
-def _context(options: TLSOptions) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=options.ssl_ca_certs)
-        if options.ssl_certfile:
-            context.load_cert_chain(options.ssl_certfile, options.ssl_keyfile, options.ssl_password)
-    except OSError as error:
-        files = ", ".join(filter(None, (options.ssl_ca_certs, options.ssl_certfile, options.ssl_keyfile)))
-        raise InvalidOption(f"the certificates cannot be read ({files}): {error}") from error
-    context.check_hostname = options.ssl_check_hostname and options.tls_verify
-    if not options.tls_verify:
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _fixed_login(username: str | None, password: str | None) -> Callable[[], tuple[str, ...]]:
