@@ -27,7 +27,6 @@ __all__ = [
     "exchange_bind",
     "exchange_declare",
     "exchange_delete",
-    "exchange_unbind",
     "queue_bind",
     "queue_declare",
     "queue_delete",
@@ -97,14 +96,6 @@ def exchange_bind(
     """Let what goes to one exchange go on to another."""
     names = short_text(destination) + short_text(source) + short_text(key)
     return _frame(channel, 40, 30, b"\0\0", names, b"\0", encode_table(arguments))
-
-
-def exchange_unbind(
-    channel: int, destination: str, source: str, key: str, arguments: Mapping[str, Any] = _EMPTY
-) -> bytes:
-    """Undo `exchange_bind`."""
-    names = short_text(destination) + short_text(source) + short_text(key)
-    return _frame(channel, 40, 40, b"\0\0", names, b"\0", encode_table(arguments))
 
 
 def queue_declare(

@@ -137,7 +137,6 @@ def test_what_we_say_is_understood_by_the_other_client(channel, names, one, two)
     assert said(made, "BssbbbbbF") == [0, exchange, "topic", one, True, False, two, False, {}]
     assert said(methods.exchange_delete(channel, exchange, if_unused=one), "Bsbb") == [0, exchange, one, False]
     assert said(methods.exchange_bind(channel, name, exchange, key), "BsssbF") == [0, name, exchange, key, False, {}]
-    assert said(methods.exchange_unbind(channel, name, exchange, key), "BsssbF") == [0, name, exchange, key, False, {}]
     assert said(methods.basic_publish(channel, exchange, key, mandatory=one), "Bssbb") == [0, exchange, key, one, False]
     assert said(methods.basic_qos(channel, 500, is_global=one), "lBb") == [0, 500, one]
     consumed = methods.basic_consume(channel, name, key, exclusive=one, arguments=arguments)
