@@ -74,19 +74,15 @@ def test_a_connection_that_broke_while_it_rested_is_replaced_unseen(start, open_
     assert backend.get(["k"], timeout=HANG) == [None]
 
 
-def test_a_connection_that_rested_for_long_is_tried_before_it_is_used(start, open_results):
+def test_a_connection_that_rested_for_long_is_tried_before_it_is_used(start, open_results, until):
     server = start()
     with Proxy("127.0.0.1", server.facts.port) as proxy:
         backend = open_results(f"memcached://127.0.0.1:{proxy.port}", health_check_interval=0.01, socket_timeout=2.0)
         backend.put([record("k")], ttl=60, timeout=HANG)
-        pause(0.05)
+        (wire,) = backend._client._pools[0]._idle
         with proxy.inject(HalfOpen()):
-            pause(0.05)
+            until(lambda: SYSTEM_CLOCK.monotonic() - wire.used > 2 * pool._FRESH)
         assert backend.get(["k"], timeout=HANG)[0].value == b"v"
-
-
-def pause(seconds):
-    threading.Event().wait(seconds)
 
 
 def test_all_threads_get_their_own_answers(plain, open_results):

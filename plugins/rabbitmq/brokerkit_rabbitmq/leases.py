@@ -223,7 +223,7 @@ class Leases:
         if link is None or link.broken is not None:
             return
         ended: list[Channel] = []
-        with contextlib.suppress(Exception):  # the connection broke: the next receive tells
+        try:
             with link.lock:
                 link.drain()
                 for line in self.lines:
@@ -231,6 +231,9 @@ class Leases:
                     ended += [] if channel is None else [channel]
             for channel in ended:
                 channel.close(deadline=now)
+        except Exception:
+            if link.broken is None:
+                raise  # for the tender, which logs it; of a connection's end the next receive tells
 
     def _tend_line(self, link: Link, line: Line, now: float) -> Channel | None:
         """Look after one queue; returns its channel if that is to be closed."""
